@@ -54,11 +54,12 @@ impl FailureDetection {
     /// The timers of this setting.
     pub fn timers(self) -> Timers {
         let ms = Duration::from_millis;
-        let (loss, retransmit, hold, gather, gather_timeout, form, form_timeout, beacon) = match self {
-            FailureDetection::Fast => (70, 12, 5, 8, 40, 5, 50, 200),
-            FailureDetection::Normal => (300, 25, 10, 15, 100, 10, 150, 300),
-            FailureDetection::Wan => (2500, 400, 50, 150, 1000, 250, 1500, 500),
-        };
+        let (loss, retransmit, hold, gather, gather_timeout, form, form_timeout, beacon) =
+            match self {
+                FailureDetection::Fast => (70, 12, 5, 8, 40, 5, 50, 200),
+                FailureDetection::Normal => (300, 25, 10, 15, 100, 10, 150, 300),
+                FailureDetection::Wan => (2500, 400, 50, 150, 1000, 250, 1500, 500),
+            };
         let scale = if self == FailureDetection::Wan { 20 } else { 1 };
         Timers {
             token_loss: ms(loss),
@@ -72,6 +73,14 @@ impl FailureDetection {
             probe_schedule: [ms(5 * scale), ms(10 * scale), ms(20 * scale)],
             probe_timeout: ms(25 * scale),
         }
+    }
+}
+
+impl Timers {
+    /// A new ring looks for others to merge with after this time, so that several that come at
+    /// once are taken in by one view.
+    pub(crate) fn merge_settle(&self) -> Duration {
+        self.beacon_interval / 4
     }
 }
 

@@ -59,11 +59,17 @@ pub enum Notice {
     /// This member runs with another configuration.
     ForeignConfig { member: MemberId },
     /// Another process runs under our own identity; `ours_is_newer` says who must go.
-    DuplicateMember { from: SocketAddr, ours_is_newer: bool },
+    DuplicateMember {
+        from: SocketAddr,
+        ours_is_newer: bool,
+    },
     /// The token did not come back: a new membership is gathered.
     TokenLost { ring: RingId },
     /// A member is no longer answering and is left out.
-    Evicted { member: MemberId, incarnation: Incarnation },
+    Evicted {
+        member: MemberId,
+        incarnation: Incarnation,
+    },
     /// A formation failed and is tried again.
     FormationFailed { ring: RingId },
 }

@@ -20,7 +20,29 @@
 
 #![forbid(unsafe_code)]
 
+mod clique;
 pub mod config;
+mod cursor;
 pub mod event;
+mod form;
+mod gather;
+mod node;
+mod order;
+mod queue;
+mod random;
+mod recover;
+mod ring;
+mod seal;
+mod stats;
+mod store;
+mod suspect;
+#[cfg(test)]
+mod tests;
 pub mod time;
+mod timer;
 pub mod view;
+mod wire;
+
+pub use node::{State, Totem};
+pub use queue::{MESSAGE_BYTES_MAX, QueueFull};
+pub use stats::Stats;

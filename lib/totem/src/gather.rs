@@ -1,0 +1,431 @@
+//! Gathering: who is there, who hears whom, and when that is enough to form a ring.
+//!
+//! Every member says HELLO: its ring and whom it hears. A HELLO counts only if it is fresh: it
+//! names the receiver's present life (an echo, which no recording from an earlier life can hold),
+//! or the receiver's own ring, which is alive only once. Others are answered, so that the next
+//! one can echo.
+
+use crate::clique;
+use crate::event::Notice;
+use crate::node::{State, Totem};
+use crate::time::Time;
+use crate::timer::Timer;
+use crate::view::{Incarnation, MemberId, RingId, ViewMember};
+use crate::wire::{Control, Heard, Hello};
+
+use std::time::Duration;
+
+/// At most one answer to a HELLO without echo per peer and this time.
+const ANSWER_GAP: Duration = Duration::from_millis(2);
+/// A changed row of the matrix is told after this time, so that several changes share a HELLO.
+const HELLO_DELAY: Duration = Duration::from_millis(1);
+/// A peer is heard while its last HELLO is not older than this many beacon intervals.
+const HEARD_BEACONS: u32 = 3;
+/// Lost members may come back at once this often; then each loss doubles the wait.
+const FLAPS_FREE: u32 = 4;
+const FLAP_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A loss is forgotten after this time without another.
+const FLAP_MEMORY: Duration = Duration::from_secs(60);
+
+/// What is known of a configured member, in the life that was heard last.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) incarnation: Incarnation,
+    /// Its last HELLO.
+    heard_at: Time,
+    /// Its last fresh HELLO, and when.
+    hello: Option<(Time, Hello)>,
+    answered_at: Time,
+    /// How often it was lost lately, and when last.
+    flaps: u32,
+    flapped_at: Time,
+}
+
+impl Peer {
+    fn new(incarnation: Incarnation, now: Time) -> Peer {
+        let never = Time(0);
+        Peer {
+            incarnation,
+            heard_at: now,
+            hello: None,
+            answered_at: never,
+            flaps: 0,
+            flapped_at: never,
+        }
+    }
+
+    /// Its last fresh HELLO, if not older than `since`.
+    fn hello(&self, since: Time) -> Option<&Hello> {
+        self.hello
+            .as_ref()
+            .filter(|(at, _)| *at >= since)
+            .map(|(_, hello)| hello)
+    }
+
+    /// Whether merging with it should wait.
+    fn is_damped(&self, now: Time) -> bool {
+        let Some(excess) = self.flaps.checked_sub(FLAPS_FREE) else {
+            return false;
+        };
+        let wait = Duration::from_millis(250) * (1 << excess.min(10));
+        now.since(self.flapped_at) < wait.min(FLAP_WAIT_MAX)
+    }
+}
+
+fn hears(hello: &Hello, member: ViewMember) -> bool {
+    hello.heard.iter().any(|heard| heard.member == member)
+}
+
+impl Totem {
+    /// The ring is lost: look for a new one.
+    pub(crate) fn enter_gather(&mut self, now: Time) {
+        self.stats.gathers += 1;
+        self.state = State::Gather;
+        self.stop_token();
+        self.forming = None;
+        self.timers.stop(Timer::FormRetransmit);
+        self.timers.stop(Timer::FormDeadline);
+        self.gather_started = now;
+        self.hellos_sent = 0;
+        let patience = self.random.jitter(self.config.timers.gather_timeout);
+        self.timers.set(Timer::GatherDeadline, now + patience);
+        self.send_hellos(now);
+        self.try_form(now, false);
+    }
+
+    /// HELLOs heard before this time do not count.
+    fn cutoff(&self, now: Time) -> Time {
+        match self.state {
+            State::Gather => self.gather_started,
+            _ => now - self.config.timers.beacon_interval * HEARD_BEACONS,
+        }
+    }
+
+    /// My row of the reachability matrix.
+    fn row(&self, now: Time) -> Vec<Heard> {
+        let cutoff = self.cutoff(now);
+        let heard = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.heard_at >= cutoff);
+        let heard = heard.map(|(&id, peer)| Heard {
+            member: ViewMember {
+                id,
+                incarnation: peer.incarnation,
+            },
+            mutual: peer
+                .hello(cutoff)
+                .is_some_and(|hello| hears(hello, self.me)),
+        });
+        heard.collect()
+    }
+
+    fn my_hello(&self, now: Time) -> Hello {
+        Hello {
+            compatibility: self.config.compatibility,
+            ring: self.ring.view.ring,
+            gathering: self.state == State::Gather,
+            promised: self.promised,
+            counter: self.counter,
+            members: self.ring.view.members.to_vec(),
+            heard: self.row(now),
+            gone: self.gone.iter().copied().collect(),
+        }
+    }
+
+    /// HELLO to everyone whom it may concern, and when the next one is due.
+    pub(crate) fn send_hellos(&mut self, now: Time) {
+        if matches!(self.state, State::Form | State::Recover) {
+            // Neither gathering nor in a ring: there is nothing true to say.
+            return;
+        }
+        let hello = self.my_hello(now);
+        self.row_told = hello.heard.clone();
+        for id in self.outsiders() {
+            self.send(id, Control::Hello(hello.clone()));
+        }
+        if self.state == State::Gather {
+            // The first ones quickly: most gatherings are over within a few milliseconds.
+            let step = self.config.timers.gather_interval / 4;
+            let pause = step * (1 << self.hellos_sent.min(3));
+            self.hellos_sent += 1;
+            let pause = self.random.jitter(pause);
+            self.timers.set_by(Timer::Hello, now + pause);
+        } else {
+            self.try_merge(now);
+        }
+    }
+
+    /// Configured members that are not in my living ring.
+    fn outsiders(&self) -> Vec<MemberId> {
+        let outside = |id: &MemberId| match self.state {
+            State::Operational => self.ring.view.position(*id).is_none(),
+            _ => *id != self.me.id,
+        };
+        self.config
+            .members
+            .iter()
+            .map(|member| member.id)
+            .filter(outside)
+            .collect()
+    }
+
+    pub(crate) fn send_beacons(&mut self, now: Time) {
+        self.send_hellos(now);
+        let pause = self.random.jitter(self.config.timers.beacon_interval);
+        self.timers.set(Timer::Beacon, now + pause);
+    }
+
+    pub(crate) fn handle_hello(&mut self, now: Time, sender: ViewMember, hello: Hello) {
+        if hello.compatibility != self.config.compatibility {
+            self.notice(Notice::ForeignConfig { member: sender.id });
+            return;
+        }
+        let peer = self
+            .peers
+            .entry(sender.id)
+            .or_insert_with(|| Peer::new(sender.incarnation, now));
+        if sender.incarnation < peer.incarnation {
+            return;
+        }
+        if sender.incarnation > peer.incarnation {
+            let (flaps, flapped_at) = (peer.flaps, peer.flapped_at);
+            *peer = Peer {
+                flaps,
+                flapped_at,
+                ..Peer::new(sender.incarnation, now)
+            };
+        }
+        peer.heard_at = now;
+        let echo = hears(&hello, self.me);
+        let ringmate =
+            hello.ring == self.ring.view.ring && self.ring.view.members.contains(&sender);
+        if !echo && !ringmate {
+            if now.since(peer.answered_at) >= ANSWER_GAP {
+                peer.answered_at = now;
+                let answer = self.my_hello(now);
+                self.send(sender.id, Control::Hello(answer));
+            }
+            return;
+        }
+        self.counter = self.counter.max(hello.counter);
+        peer.hello = Some((now, hello.clone()));
+        if self.row(now) != self.row_told {
+            self.timers.set_by(Timer::Hello, now + HELLO_DELAY);
+        }
+        self.persist_counter();
+        self.gone.remove(&sender);
+        self.judge_hello(now, sender, &hello);
+    }
+
+    /// What a fresh HELLO means in my state.
+    fn judge_hello(&mut self, now: Time, sender: ViewMember, hello: &Hello) {
+        let ring = self.ring.view.ring;
+        let before = self
+            .ring
+            .view
+            .members
+            .iter()
+            .find(|member| member.id == sender.id)
+            .copied();
+        match (self.state, before) {
+            (State::Operational, Some(before)) if before.incarnation < sender.incarnation => {
+                self.gone.insert(before);
+                self.enter_gather(now);
+            }
+            (State::Operational, Some(before)) if before == sender => {
+                // It has lost our ring, or has gone on from it.
+                let lost = hello.gathering && (hello.ring == ring || hello.promised >= ring);
+                if lost || (!hello.gathering && hello.ring > ring) {
+                    self.learn_gone(now, hello);
+                    self.enter_gather(now);
+                }
+            }
+            (State::Operational, _) => self.try_merge(now),
+            (State::Gather, _) => {
+                if hello.ring == ring {
+                    self.learn_gone(now, hello);
+                }
+                self.try_form(now, false);
+            }
+            (State::Form | State::Recover, _) => {}
+        }
+    }
+
+    /// Takes over what another member of my ring knows to be gone, unless I hear it myself.
+    fn learn_gone(&mut self, now: Time, hello: &Hello) {
+        let cutoff = self.cutoff(now);
+        for &gone in hello.gone.iter().filter(|gone| **gone != self.me) {
+            let heard = self.peers.get(&gone.id).is_some_and(|peer| {
+                peer.incarnation == gone.incarnation && peer.hello(cutoff).is_some()
+            });
+            if self.ring.view.members.contains(&gone) && !heard {
+                self.gone.insert(gone);
+            }
+        }
+    }
+
+    /// Members that gather now as I do, and I, in configuration order.
+    fn candidates(&self) -> Vec<(ViewMember, Option<&Hello>)> {
+        let since = self.gather_started;
+        let candidate = |id: MemberId| {
+            if id == self.me.id {
+                return Some((self.me, None));
+            }
+            let peer = self.peers.get(&id)?;
+            let member = ViewMember {
+                id,
+                incarnation: peer.incarnation,
+            };
+            let hello = peer.hello(since).filter(|hello| hello.gathering)?;
+            (!self.gone.contains(&member)).then_some((member, Some(hello)))
+        };
+        self.config
+            .members
+            .iter()
+            .filter_map(|member| candidate(member.id))
+            .collect()
+    }
+
+    /// Proposes a ring if everyone expected is there, or if the time is up, and if it is mine to
+    /// propose: the first in configuration order of those who hear each other does.
+    pub(crate) fn try_form(&mut self, now: Time, time_is_up: bool) {
+        if self.state != State::Gather {
+            return;
+        }
+        let candidates = self.candidates();
+        let hears = |a: usize, b: usize| match candidates[a].1 {
+            Some(hello) => hears(hello, candidates[b].0),
+            None => true,
+        };
+        let groups = clique::partition(candidates.len(), hears);
+        let mine = |group: &&Vec<usize>| group.iter().any(|&at| candidates[at].0 == self.me);
+        let group = groups.iter().find(mine).expect("I am a candidate");
+        let members: Vec<ViewMember> = group.iter().map(|&at| candidates[at].0).collect();
+        let complete = self
+            .ring
+            .view
+            .members
+            .iter()
+            .all(|member| members.contains(member) || self.gone.contains(member));
+        // All who gather with us are in, too: a newer life of a member, or a lone one.
+        let whole = members.len() == candidates.len();
+        if (time_is_up || (complete && whole)) && members[0] == self.me {
+            self.propose(now, members);
+        }
+    }
+
+    pub(crate) fn gather_deadline(&mut self, now: Time) {
+        if self.state != State::Gather {
+            return;
+        }
+        let expired = now.since(self.gather_started) > self.config.timers.gather_timeout * 2;
+        if expired {
+            // Whoever should have proposed did not: its evidence is stale, so gather afresh.
+            self.enter_gather(now);
+            return;
+        }
+        self.try_form(now, true);
+        if self.state == State::Gather {
+            let patience = self.random.jitter(self.config.timers.gather_timeout);
+            self.timers.set(Timer::GatherDeadline, now + patience);
+        }
+    }
+
+    /// As the first member of a living ring, proposes to merge with other living rings, if every
+    /// member of each hears every member of all the others, and if it is mine to propose.
+    ///
+    /// The token goes on until a member handles the formation, so looking costs nothing.
+    fn try_merge(&mut self, now: Time) {
+        let settle = self.config.timers.merge_settle();
+        if self.state != State::Operational
+            || self.ring.me != 0
+            || self.leaving.is_some()
+            || now < self.merge_after
+            || now.since(self.installed_at) < settle
+        {
+            return;
+        }
+        let mut members: Vec<ViewMember> = self.ring.view.members.to_vec();
+        for ring in self.foreign_rings(now) {
+            let joined: Vec<ViewMember> = members.iter().chain(&ring).copied().collect();
+            if self.can_merge(now, &joined) {
+                members = joined;
+            }
+        }
+        if members.len() == self.ring.view.members.len() {
+            return;
+        }
+        members.sort_by_key(|member| self.rank(member.id));
+        if members[0] == self.me {
+            self.stats.merges += 1;
+            let pause = self.random.jitter(self.config.timers.beacon_interval);
+            self.merge_after = now + pause;
+            self.propose(now, members);
+        }
+    }
+
+    /// The members of other living rings, ring by ring, each known from a fresh HELLO of all.
+    fn foreign_rings(&self, now: Time) -> Vec<Vec<ViewMember>> {
+        let cutoff = self.cutoff(now);
+        let mut rings: Vec<(RingId, Vec<ViewMember>)> = Vec::new();
+        for (id, peer) in &self.peers {
+            let Some(hello) = peer.hello(cutoff) else {
+                continue;
+            };
+            let outside = self.ring.view.position(*id).is_none();
+            let seen = rings.iter().any(|(ring, _)| *ring == hello.ring);
+            if outside && !seen && !hello.gathering && !peer.is_damped(now) {
+                rings.push((hello.ring, hello.members.clone()));
+            }
+        }
+        let in_step = |(ring, members): (RingId, Vec<ViewMember>)| {
+            let all = members.iter().all(|member| {
+                self.peers.get(&member.id).is_some_and(|peer| {
+                    peer.incarnation == member.incarnation
+                        && peer
+                            .hello(cutoff)
+                            .is_some_and(|h| h.ring == ring && !h.gathering)
+                })
+            });
+            all.then_some(members)
+        };
+        rings.into_iter().filter_map(in_step).collect()
+    }
+
+    /// Whether everyone outside my ring says that it and each member of another ring hear each
+    /// other.
+    fn can_merge(&self, now: Time, members: &[ViewMember]) -> bool {
+        let cutoff = self.cutoff(now);
+        let outside = members
+            .iter()
+            .filter(|member| !self.ring.view.members.contains(member));
+        outside.into_iter().all(|member| {
+            let hello = self
+                .peers
+                .get(&member.id)
+                .and_then(|peer| peer.hello(cutoff));
+            let Some(hello) = hello else { return false };
+            members.iter().all(|other| {
+                let mutual = |heard: &Heard| heard.member == *other && heard.mutual;
+                hello.members.contains(other) || hello.heard.iter().any(mutual)
+            })
+        })
+    }
+
+    /// Notes who was lost with the last view without leaving.
+    pub(crate) fn note_lost(&mut self, now: Time, member: ViewMember) {
+        self.notice(Notice::Evicted {
+            member: member.id,
+            incarnation: member.incarnation,
+        });
+        // Who left or died does not flap.
+        if !self.gone.contains(&member)
+            && let Some(peer) = self.peers.get_mut(&member.id)
+        {
+            let recent = now.since(peer.flapped_at) < FLAP_MEMORY;
+            peer.flaps = if recent { peer.flaps + 1 } else { 1 };
+            peer.flapped_at = now;
+        }
+    }
+}

@@ -1,0 +1,643 @@
+//! One member: its state, its inputs and outputs. What happens in each state lives beside this
+//! file: `order` (token and data), `gather` (who is there), `form` (agreeing on a ring),
+//! `recover` (old messages, installing the view), `suspect` (refusals, probes, leaving).
+//!
+//! ```text
+//!                token lost, LEAVE, newer life         FORM pass 1 handled
+//!   Operational ------------------------> Gather -------------------------> Form
+//!       ^   |                               ^  ^        times out            | pass 2
+//!       |   +--- FORM pass 1 (a merge; -----|--|-----------------------------+--> Recover
+//!       |        the token lives till then) |  +------- token lost ---------------+  |
+//!       +-------------------------------------------------- all recovered, twice ----+
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::config::{Config, MemberConfig, Start};
+use crate::event::{Class, Destination, Event, Notice, Service, Transmit};
+use crate::form::Forming;
+use crate::gather::Peer;
+use crate::queue::{CHUNK_HEADER_BYTES, MESSAGE_BYTES_MAX, QueueFull, SendQueue};
+use crate::random::Random;
+use crate::recover::Recovery;
+use crate::ring::{Outgoing, Ring};
+use crate::seal::{HEADER_BYTES, Header, Kind, Refused, Sealer, TAG_BYTES};
+use crate::stats::Stats;
+use crate::suspect::{Leaving, Probe};
+use crate::time::Time;
+use crate::timer::{Timer, Timers};
+use crate::view::{MemberId, RingId, View, ViewMember};
+use crate::wire::{Control, DATA_HEADER_BYTES, DataHeader, Heard, Token};
+
+/// Datagrams of one [`Transmit`]: the kernel's limit for UDP_SEGMENT is 64, or 64 KiB.
+const BATCH_MAX: usize = 64;
+const BATCH_BYTES_MAX: usize = 65_000;
+
+/// A counter is persisted this far ahead, so that few views wait for the disk.
+const COUNTER_RESERVE: u64 = 64;
+
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// In a ring; messages are ordered.
+    Operational,
+    /// The ring is lost; members look for each other.
+    Gather,
+    /// Promised to a formation: nothing of the old ring is accepted or delivered any more.
+    Form,
+    /// In the new ring, exchanging messages of the old ones.
+    Recover,
+}
+
+/// Something to transmit, in this order.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    Data(Outgoing),
+    Token(Token),
+    Control(MemberId, Control),
+    /// A datagram of another segment, passed on in mine as it is.
+    Relay(Bytes),
+}
+
+/// Whom my data goes to, in the ring whose packets are sealed now.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    local: Arc<[MemberId]>,
+    remote: Arc<[MemberId]>,
+    /// I pass on what other segments send.
+    pub(crate) relay: bool,
+}
+
+/// One member of a ring. See the [crate documentation](crate) for how to drive it.
+pub struct Totem {
+    pub(crate) config: Config,
+    pub(crate) me: ViewMember,
+    pub(crate) random: Random,
+    pub(crate) sealer: Sealer,
+    pub(crate) timers: Timers,
+    pub(crate) stats: Stats,
+    pub(crate) state: State,
+    /// The ring of the view installed last; lost, and perhaps frozen, outside `Operational`.
+    pub(crate) ring: Ring,
+    /// A formation was promised since: the ring's state is what was told in it.
+    pub(crate) frozen: bool,
+    pub(crate) queue: SendQueue,
+    pub(crate) events: VecDeque<Event>,
+    // Bound: one visit's packets, and one answer for each packet received since the last drain.
+    pub(crate) outgoing: VecDeque<Queued>,
+    pub(crate) routes: Routes,
+    /// The last token sent, until somebody shows that it went on.
+    pub(crate) token_sent: Option<Token>,
+    /// The token of an idle ring, kept for a while.
+    pub(crate) token_held: Option<Token>,
+    pub(crate) token_at: Time,
+    pub(crate) prefer_token: bool,
+    pub(crate) peers: BTreeMap<MemberId, Peer>,
+    /// Lives of ring members that are known to have ended.
+    pub(crate) gone: BTreeSet<ViewMember>,
+    pub(crate) gather_started: Time,
+    /// My row of the matrix as I told it last.
+    pub(crate) row_told: Vec<Heard>,
+    pub(crate) hellos_sent: u32,
+    pub(crate) installed_at: Time,
+    pub(crate) merge_after: Time,
+    /// The greatest formation that I have promised to; later ones are greater.
+    pub(crate) promised: RingId,
+    /// The greatest ring counter known.
+    pub(crate) counter: u64,
+    pub(crate) counter_persisted: u64,
+    pub(crate) persisting: Option<u64>,
+    pub(crate) persist_asked: bool,
+    pub(crate) forming: Option<Forming>,
+    pub(crate) recovery: Option<Recovery>,
+    /// Members that completed a failed recovery of `ring` with me: one of them may have installed.
+    pub(crate) obligations: BTreeSet<ViewMember>,
+    pub(crate) probes: BTreeMap<MemberId, Probe>,
+    pub(crate) leaving: Option<Leaving>,
+    scratch: Vec<u8>,
+}
+
+impl Totem {
+    /// Starts as a ring of one: the first event is that view.
+    ///
+    /// # Panics
+    ///
+    /// If the configuration does not list `config.me`, or datagrams have no room for a message.
+    pub fn new(config: Config, start: Start, now: Time) -> Totem {
+        assert!(
+            config.members.iter().any(|member| member.id == config.me),
+            "not configured"
+        );
+        assert!(
+            (512..=65_000).contains(&config.datagram_bytes),
+            "datagram size"
+        );
+        let me = ViewMember {
+            id: config.me,
+            incarnation: start.incarnation,
+        };
+        let counter = start.clock_seconds.max(start.persisted_counter) + 1;
+        let ring = RingId {
+            counter,
+            representative: me.id,
+            incarnation: me.incarnation,
+        };
+        let view = View {
+            ring,
+            members: Arc::new([me]),
+        };
+        let mut sealer = Sealer::new(config.key.as_ref(), me.id, me.incarnation);
+        sealer.enter_ring(&view);
+        let mut totem = Totem {
+            me,
+            random: Random::new(start.seed),
+            sealer,
+            timers: Timers::default(),
+            stats: Stats::default(),
+            state: State::Operational,
+            ring: Ring::new(view.clone(), 0, 0),
+            frozen: false,
+            queue: SendQueue::new(config.submit_bytes_max),
+            events: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            routes: routes(&config, &view),
+            token_sent: None,
+            token_held: None,
+            token_at: now,
+            prefer_token: false,
+            peers: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            gather_started: now,
+            row_told: Vec::new(),
+            hellos_sent: 0,
+            installed_at: now,
+            merge_after: now,
+            promised: ring,
+            counter,
+            counter_persisted: start.persisted_counter,
+            persisting: None,
+            persist_asked: false,
+            forming: None,
+            recovery: None,
+            obligations: BTreeSet::new(),
+            probes: BTreeMap::new(),
+            leaving: None,
+            scratch: Vec::new(),
+            config,
+        };
+        totem.stats.views += 1;
+        totem.events.push_back(Event::Regular(view));
+        totem.persist_counter();
+        totem.timers.set(Timer::Beacon, now);
+        totem
+    }
+
+    /// Takes one datagram as it was received.
+    pub fn handle_packet(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        if self.leaving_now() {
+            return;
+        }
+        let result = Header::parse(datagram).and_then(|header| match header.kind {
+            Kind::Control => self.handle_control_packet(now, &header, from, datagram),
+            Kind::Data | Kind::Token => self.handle_ring_packet(now, &header, datagram),
+        });
+        match result {
+            Ok(()) => {}
+            Err(Refused::Garbage) => self.stats.garbage += 1,
+            Err(Refused::ForeignRing) => self.stats.foreign_ring += 1,
+            Err(Refused::Replayed) => self.stats.replayed += 1,
+            Err(Refused::ForeignKey) => {
+                self.stats.foreign_key += 1;
+                self.notice(Notice::ForeignKey { from });
+            }
+        }
+    }
+
+    fn handle_control_packet(
+        &mut self,
+        now: Time,
+        header: &Header,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Refused> {
+        let sender = ViewMember {
+            id: header.sender,
+            incarnation: crate::view::Incarnation(header.session),
+        };
+        if sender == self.me {
+            return Ok(());
+        }
+        if self.rank(sender.id).is_none() {
+            self.stats.unknown_sender += 1;
+            return Ok(());
+        }
+        let mut plain = std::mem::take(&mut self.scratch);
+        let opened = self.sealer.open_control(header, datagram, &mut plain);
+        let control = opened.and_then(|()| Control::get(&plain).map_err(|_| Refused::Garbage));
+        self.scratch = plain;
+        let control = control?;
+        if sender.id == self.me.id {
+            let ours_is_newer = self.me.incarnation > sender.incarnation;
+            self.notice(Notice::DuplicateMember {
+                from,
+                ours_is_newer,
+            });
+            return Ok(());
+        }
+        match control {
+            Control::Hello(hello) => self.handle_hello(now, sender, hello),
+            Control::Form(form) => self.handle_form(now, sender, form),
+            Control::FormAck { ring, pass } => self.handle_form_ack(sender, ring, pass),
+            Control::Leave { ring } => self.handle_leave(now, sender, ring),
+            Control::Suspect { ring, member } => self.handle_suspect(now, sender, ring, member),
+            Control::Probe { nonce } => self.send(sender.id, Control::ProbeAnswer { nonce }),
+            Control::ProbeAnswer { nonce } => self.handle_probe_answer(now, sender, nonce),
+            Control::Kick { ring } => self.handle_kick(now, ring),
+        }
+        Ok(())
+    }
+
+    fn handle_ring_packet(
+        &mut self,
+        now: Time,
+        header: &Header,
+        datagram: &[u8],
+    ) -> Result<(), Refused> {
+        if self.frozen && self.state != State::Recover && !cfg!(mutant = "snapshot-not-frozen") {
+            self.stats.foreign_ring += 1;
+            return Ok(());
+        }
+        match header.kind {
+            Kind::Token => {
+                let mut plain = std::mem::take(&mut self.scratch);
+                let opened = self.sealer.open_ring(header, datagram, &mut plain);
+                let token = opened.and_then(|position| {
+                    Token::get(&plain)
+                        .map(|token| (position, token))
+                        .map_err(|_| Refused::Garbage)
+                });
+                self.scratch = plain;
+                let (position, token) = token?;
+                self.handle_token(now, position, token);
+            }
+            _ => {
+                // Kept by the store, in slices: this is its one allocation.
+                let mut plain = Vec::new();
+                let position = self.sealer.open_ring(header, datagram, &mut plain)?;
+                self.handle_data(now, position, Bytes::from(plain), datagram)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every timer fire that is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        // Bound: each timer once; one that is set again in the past waits for the next call.
+        for _ in 0..Timer::ALL.len() {
+            let Some(timer) = self.timers.pop_due(now) else {
+                return;
+            };
+            match timer {
+                Timer::Leave => self.announce_leave(now),
+                _ if self.leaving_now() => {}
+                Timer::TokenLoss => self.lose_token(now),
+                Timer::TokenRetransmit => self.retransmit_token(now),
+                Timer::TokenHold => self.release_token(now),
+                Timer::Beacon => self.send_beacons(now),
+                Timer::Hello => self.send_hellos(now),
+                Timer::GatherDeadline => self.gather_deadline(now),
+                Timer::FormRetransmit => self.retransmit_form(now),
+                Timer::FormDeadline => self.form_deadline(now),
+                Timer::Probe => self.run_probes(now),
+            }
+        }
+    }
+
+    /// Queues a message for the total order, as soon as the token comes.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`] if the bound of the configuration is reached, or after [`leave`](Self::leave):
+    /// submit again when [`queued_bytes`](Self::queued_bytes) has fallen.
+    ///
+    /// # Panics
+    ///
+    /// If the message is longer than [`MESSAGE_BYTES_MAX`].
+    pub fn submit(&mut self, now: Time, service: Service, data: Bytes) -> Result<(), QueueFull> {
+        assert!(
+            data.len() <= MESSAGE_BYTES_MAX,
+            "message of {} bytes",
+            data.len()
+        );
+        if self.leaving.is_some() {
+            return Err(QueueFull);
+        }
+        let was_empty = self.queue.is_empty();
+        self.queue.push(service, data)?;
+        if was_empty {
+            self.wake_ring(now);
+        }
+        Ok(())
+    }
+
+    /// Queues messages ahead of all that have not begun to be sent, whatever the bound: what a
+    /// view change makes the application say before anything else is ordered.
+    pub fn submit_first(&mut self, now: Time, service: Service, batch: Vec<Bytes>) {
+        debug_assert!(batch.iter().all(|data| data.len() <= MESSAGE_BYTES_MAX));
+        self.queue
+            .push_first(batch.into_iter().map(|data| (service, data)).collect());
+        self.wake_ring(now);
+    }
+
+    /// What is queued and has no place in the order yet, in bytes.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A ring counter to put on stable storage; nothing leaves until [`persisted`](Self::persisted)
+    /// says that it is there. Each value is returned once.
+    pub fn poll_persist(&mut self) -> Option<u64> {
+        if self.persist_asked {
+            return None;
+        }
+        self.persist_asked = self.persisting.is_some();
+        self.persisting
+    }
+
+    /// The counter that [`poll_persist`](Self::poll_persist) returned is on stable storage.
+    pub fn persisted(&mut self, _now: Time, counter: u64) {
+        self.counter_persisted = self.counter_persisted.max(counter);
+        self.persist_asked = false;
+        self.persisting = None;
+        self.persist_counter();
+    }
+
+    /// Asks for stable storage if a counter in use is not covered yet.
+    pub(crate) fn persist_counter(&mut self) {
+        if self.counter > self.counter_persisted && self.persisting.is_none() {
+            self.persisting = Some(self.counter + COUNTER_RESERVE);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) if nothing else happens.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.has_left() {
+            None
+        } else {
+            self.timers.next()
+        }
+    }
+
+    /// Which socket to read first: data until the predecessor is seen to have had the token again,
+    /// then the token (the accelerated ring's priority rule).
+    pub fn wants(&self) -> Class {
+        if self.prefer_token {
+            Class::Token
+        } else {
+            Class::Data
+        }
+    }
+
+    /// Fills `buffer` with datagrams for one destination; `None` if there is nothing to send.
+    pub fn poll_transmit(&mut self, _now: Time, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        if self.persisting.is_some() || self.has_left() {
+            return None;
+        }
+        buffer.clear();
+        loop {
+            let transmit = match self.outgoing.pop_front()? {
+                Queued::Data(first) => self.transmit_data(first, buffer),
+                Queued::Token(token) => Some(self.transmit_token(&token, buffer)),
+                Queued::Control(to, control) => {
+                    self.sealer.seal_control(buffer, |out| control.put(out));
+                    Some(self.whole(Destination::Member(to), Class::Control, buffer))
+                }
+                Queued::Relay(datagram) => {
+                    buffer.extend_from_slice(&datagram);
+                    let to = Destination::Segment(self.routes.local.clone());
+                    Some(self.whole(to, Class::Data, buffer))
+                }
+            };
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+    }
+
+    fn whole(&self, destination: Destination, class: Class, buffer: &[u8]) -> Transmit {
+        Transmit {
+            destination,
+            class,
+            segment_size: buffer.len(),
+        }
+    }
+
+    fn transmit_token(&mut self, token: &Token, buffer: &mut Vec<u8>) -> Transmit {
+        self.sealer
+            .seal_ring(Kind::Token, buffer, |out| token.put(out));
+        let ring = self.current_ring();
+        let to = ring.view.members[usize::from(ring.successor())].id;
+        self.whole(Destination::Member(to), Class::Token, buffer)
+    }
+
+    /// Seals a run of packets of equal length; the last one may be shorter. `None` if none of
+    /// them is needed any more.
+    fn transmit_data(&mut self, first: Outgoing, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let mut segment_size = 0;
+        let mut next = Some(first);
+        let mut count = 0;
+        while let Some(outgoing) = next {
+            let body = self.packet(outgoing).map(|packet| {
+                let Outgoing { old_ring, seq } = outgoing;
+                let (hop, origin) = (packet.hop, packet.origin);
+                (
+                    DataHeader {
+                        seq,
+                        hop,
+                        origin,
+                        old_ring,
+                    },
+                    packet.body.clone(),
+                )
+            });
+            if let Some((header, body)) = body {
+                let length = self.sealer.sealed_length(DATA_HEADER_BYTES + body.len());
+                let longer = count > 0 && length > segment_size;
+                if longer || count == BATCH_MAX || buffer.len() + length > BATCH_BYTES_MAX {
+                    self.outgoing.push_front(Queued::Data(outgoing));
+                    break;
+                }
+                self.sealer.seal_ring(Kind::Data, buffer, |out| {
+                    header.put(out);
+                    out.extend_from_slice(&body);
+                });
+                self.stats.data_sent += 1;
+                count += 1;
+                segment_size = segment_size.max(length);
+                if length < segment_size {
+                    break;
+                }
+            }
+            next = match self.outgoing.front() {
+                Some(&Queued::Data(outgoing)) => {
+                    self.outgoing.pop_front();
+                    Some(outgoing)
+                }
+                _ => None,
+            };
+        }
+        let Routes { local, remote, .. } = &self.routes;
+        let destination = Destination::Set(local.clone(), remote.clone());
+        (count > 0).then_some(Transmit {
+            destination,
+            class: Class::Data,
+            segment_size,
+        })
+    }
+
+    fn packet(&self, outgoing: Outgoing) -> Option<&crate::store::Packet> {
+        let ring = if outgoing.old_ring > 0 {
+            &self.ring
+        } else {
+            self.current_ring()
+        };
+        ring.store.get(outgoing.seq)
+    }
+
+    /// The view installed last.
+    pub fn view(&self) -> &View {
+        &self.ring.view
+    }
+
+    /// Where this member stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Positions in the order of the current ring: highest assigned, received, safe.
+    pub fn progress(&self) -> (u64, u64, u64) {
+        (self.ring.high, self.ring.store.aru(), self.ring.stable)
+    }
+
+    /// Takes a new list of members, which must name this one.
+    ///
+    /// Members of the view that it does not name are left out of the next one, which is gathered
+    /// at once; new ones are looked for.
+    pub fn reconfigure(&mut self, now: Time, members: Vec<MemberConfig>) {
+        assert!(
+            members.iter().any(|member| member.id == self.me.id),
+            "not configured"
+        );
+        self.config.members = members;
+        let config = &self.config;
+        self.peers
+            .retain(|id, _| config.members.iter().any(|member| member.id == *id));
+        self.routes = routes(&self.config, &self.current_ring().view.clone());
+        let removed: Vec<_> = self
+            .ring
+            .view
+            .members
+            .iter()
+            .filter(|member| self.rank(member.id).is_none())
+            .collect();
+        if !removed.is_empty() {
+            self.gone.extend(removed);
+            self.enter_gather(now);
+        }
+        self.timers.set(Timer::Beacon, now);
+    }
+
+    /// Position of a member in the configuration; `None` if it is not configured.
+    pub(crate) fn rank(&self, id: MemberId) -> Option<usize> {
+        self.config
+            .members
+            .iter()
+            .position(|member| member.id == id)
+    }
+
+    /// The ring whose packets are sealed and opened now.
+    pub(crate) fn current_ring(&self) -> &Ring {
+        self.recovery
+            .as_ref()
+            .map_or(&self.ring, |recovery| &recovery.ring)
+    }
+
+    /// Bytes of chunks in a full data packet.
+    pub(crate) fn capacity(&self) -> usize {
+        let overhead = HEADER_BYTES + DATA_HEADER_BYTES + TAG_BYTES;
+        debug_assert!(self.config.datagram_bytes > overhead + CHUNK_HEADER_BYTES);
+        self.config.datagram_bytes - overhead
+    }
+
+    pub(crate) fn send(&mut self, to: MemberId, control: Control) {
+        self.outgoing.push_back(Queued::Control(to, control));
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.events.push_back(Event::Notice(notice));
+    }
+
+    /// From now on packets are those of this ring: what was queued of another one is dropped.
+    pub(crate) fn switch_ring(&mut self, view: &View) {
+        self.sealer.enter_ring(view);
+        self.routes = routes(&self.config, view);
+        self.outgoing
+            .retain(|queued| matches!(queued, Queued::Control(..)));
+        self.stop_token();
+    }
+
+    /// Lets go of the token's state and timers.
+    pub(crate) fn stop_token(&mut self) {
+        self.token_sent = None;
+        self.token_held = None;
+        self.timers.stop(Timer::TokenLoss);
+        self.timers.stop(Timer::TokenRetransmit);
+        self.timers.stop(Timer::TokenHold);
+    }
+}
+
+/// One copy for my segment, and one for the first member of each other one.
+fn routes(config: &Config, view: &View) -> Routes {
+    let segment = |id: MemberId| {
+        config
+            .members
+            .iter()
+            .find(|member| member.id == id)
+            .map(|member| member.segment)
+    };
+    let mine = segment(config.me);
+    let (mut local, mut remote) = (Vec::new(), Vec::new());
+    let mut seen = BTreeSet::new();
+    let mut first = None;
+    for member in view.members.iter() {
+        let at = segment(member.id);
+        if at == mine {
+            first = first.or(Some(member.id));
+            if member.id != config.me {
+                local.push(member.id);
+            }
+        } else if seen.insert(at) {
+            remote.push(member.id);
+        }
+    }
+    let relay = first == Some(config.me) && !local.is_empty() && !remote.is_empty();
+    Routes {
+        local: local.into(),
+        remote: remote.into(),
+        relay,
+    }
+}

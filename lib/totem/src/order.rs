@@ -1,0 +1,225 @@
+//! The token and data packets, as a member of a ring meets them.
+
+use bytes::Bytes;
+
+use crate::event::Notice;
+use crate::node::{Queued, State, Totem};
+use crate::seal::Refused;
+use crate::store::Packet;
+use crate::time::Time;
+use crate::timer::Timer;
+use crate::view::RingId;
+use crate::wire::{Control, Token, split_data};
+
+/// New data puts off the loss of the token, but not beyond this many times its timeout: a member
+/// that babbles on a dead ring must not keep it from being gathered anew.
+const LOSS_EXTENSION_MAX: u32 = 3;
+
+impl Totem {
+    pub(crate) fn handle_token(&mut self, now: Time, from: u16, token: Token) {
+        if !matches!(self.state, State::Operational | State::Recover) {
+            // The ring was declared lost: its token must never be handled again.
+            return;
+        }
+        let ring = self.current_ring();
+        let newer = token.hop > ring.hop || cfg!(mutant = "duplicate-token");
+        if !newer || from != ring.predecessor() {
+            self.stats.duplicates += 1;
+            return;
+        }
+        self.accept_token(now, token);
+    }
+
+    /// The token is here and has not been handled.
+    pub(crate) fn accept_token(&mut self, now: Time, token: Token) {
+        self.stats.tokens += 1;
+        self.token_at = now;
+        self.token_sent = None;
+        self.timers.stop(Timer::TokenRetransmit);
+        self.timers
+            .set(Timer::TokenLoss, now + self.config.timers.token_loss);
+        let is_idle = self.state == State::Operational
+            && self.ring.me == 0
+            && self.leaving.is_none()
+            && !self.ring.kicked
+            && self.ring.is_idle(&token, &self.queue);
+        if is_idle {
+            // Whatever comes again of it meanwhile is a duplicate.
+            self.ring.hop = token.hop;
+            self.token_held = Some(token);
+            self.timers
+                .set(Timer::TokenHold, now + self.config.timers.idle_hold);
+            return;
+        }
+        self.visit(now, token);
+    }
+
+    fn visit(&mut self, now: Time, token: Token) {
+        if self.state == State::Recover {
+            self.visit_recovering(now, token);
+            return;
+        }
+        let capacity = self.capacity();
+        let visit = self
+            .ring
+            .handle_token(token, &mut self.queue, capacity, true, |_, _| false);
+        self.stats.retransmitted += visit.before.len() as u64;
+        self.send_visit(now, visit);
+        self.deliver();
+    }
+
+    /// Queues what a visit of the token sends, in its order.
+    pub(crate) fn send_visit(&mut self, now: Time, visit: crate::ring::Visit) {
+        let asked = visit
+            .token
+            .requests
+            .iter()
+            .map(|run| u64::from(run.count))
+            .sum::<u64>();
+        self.stats.requested += asked;
+        self.outgoing
+            .extend(visit.before.into_iter().map(Queued::Data));
+        self.outgoing.push_back(Queued::Token(visit.token.clone()));
+        self.outgoing
+            .extend(visit.after.into_iter().map(Queued::Data));
+        self.token_sent = Some(visit.token);
+        self.prefer_token = false;
+        self.timers.set(
+            Timer::TokenRetransmit,
+            now + self.config.timers.token_retransmit,
+        );
+        self.timers
+            .set(Timer::TokenLoss, now + self.config.timers.token_loss);
+    }
+
+    pub(crate) fn handle_data(
+        &mut self,
+        now: Time,
+        from: u16,
+        plain: Bytes,
+        datagram: &[u8],
+    ) -> Result<(), Refused> {
+        let (header, body) = split_data(&plain).map_err(|_| Refused::Garbage)?;
+        let packet = Packet {
+            origin: header.origin,
+            hop: header.hop,
+            body,
+        };
+        let new = match (&mut self.recovery, header.old_ring) {
+            (None, 0) => self.ring.handle_data(header.seq, packet),
+            (Some(recovery), 0) => recovery.ring.handle_data(header.seq, packet),
+            (Some(_), old_ring) => self.recover_packet(old_ring, header.seq, packet),
+            (None, _) => false,
+        };
+        if new {
+            self.stats.data_received += 1;
+            self.note_progress(now, header.origin, header.hop, header.old_ring == 0);
+        } else {
+            self.stats.duplicates += 1;
+        }
+        // Also what I have already: another member of my segment may have asked for it.
+        self.relay(from, datagram);
+        if self.recovery.is_none() {
+            self.deliver();
+        }
+        Ok(())
+    }
+
+    /// New data shows that the ring lives, and perhaps that my token went on.
+    fn note_progress(&mut self, now: Time, origin: u16, hop: u32, current: bool) {
+        let ring = self.current_ring();
+        if current && ring.is_after_my_visit(hop) {
+            let predecessor = ring.predecessor();
+            self.timers.stop(Timer::TokenRetransmit);
+            self.token_sent = None;
+            self.prefer_token |= origin == predecessor;
+        }
+        if self.timers.is_set(Timer::TokenLoss) {
+            let loss = self.config.timers.token_loss;
+            let latest = self.token_at + loss * LOSS_EXTENSION_MAX;
+            self.timers.set(Timer::TokenLoss, latest.min(now + loss));
+        }
+    }
+
+    /// What came from another segment to its representative here goes on in this segment.
+    fn relay(&mut self, from: u16, datagram: &[u8]) {
+        if !self.routes.relay {
+            return;
+        }
+        let sender = self.current_ring().view.members[usize::from(from)].id;
+        let segment = |id| self.rank(id).map(|rank| self.config.members[rank].segment);
+        if segment(sender) != segment(self.me.id) {
+            self.stats.relayed += 1;
+            self.outgoing
+                .push_back(Queued::Relay(Bytes::copy_from_slice(datagram)));
+        }
+    }
+
+    /// Delivers what this regular configuration allows.
+    pub(crate) fn deliver(&mut self) {
+        self.ring.deliver(&mut self.events);
+        self.finish_draining();
+    }
+
+    /// Something is queued: alone it is ordered at once, otherwise an idle token is let go.
+    pub(crate) fn wake_ring(&mut self, now: Time) {
+        if self.state != State::Operational || self.queue.is_empty() {
+            return;
+        }
+        if self.ring.view.members.len() == 1 {
+            let capacity = self.capacity();
+            self.ring
+                .pump_alone(&mut self.queue, capacity, &mut self.events);
+            self.finish_draining();
+        } else if self.token_held.is_some() {
+            self.release_token(now);
+        } else if self.ring.me != 0 && !self.ring.kicked {
+            self.ring.kicked = true;
+            let representative = self.ring.view.members[0].id;
+            self.send(
+                representative,
+                Control::Kick {
+                    ring: self.ring.view.ring,
+                },
+            );
+        }
+    }
+
+    pub(crate) fn handle_kick(&mut self, now: Time, ring: RingId) {
+        if ring == self.ring.view.ring && self.state == State::Operational {
+            if self.token_held.is_some() {
+                self.release_token(now);
+            } else {
+                // The token is on its way here: it is not to be kept.
+                self.ring.kicked = true;
+            }
+        }
+    }
+
+    /// Lets an idle ring's token go on.
+    pub(crate) fn release_token(&mut self, now: Time) {
+        self.timers.stop(Timer::TokenHold);
+        if let Some(token) = self.token_held.take() {
+            self.visit(now, token);
+        }
+    }
+
+    pub(crate) fn retransmit_token(&mut self, now: Time) {
+        if let Some(token) = self.token_sent.clone() {
+            self.stats.tokens_retransmitted += 1;
+            self.outgoing.push_back(Queued::Token(token));
+            self.timers.set(
+                Timer::TokenRetransmit,
+                now + self.config.timers.token_retransmit,
+            );
+        }
+    }
+
+    pub(crate) fn lose_token(&mut self, now: Time) {
+        self.notice(Notice::TokenLost {
+            ring: self.current_ring().view.ring,
+        });
+        self.abort_recovery();
+        self.enter_gather(now);
+    }
+}

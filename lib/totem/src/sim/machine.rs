@@ -1,0 +1,208 @@
+//! A simulated host: its clock, its disk, its receive buffers, and the process that may run on it.
+
+use std::collections::VecDeque;
+
+use super::faults::Fault;
+use super::network::Packet;
+use super::trace::{Lane, MessageId, ProcessId};
+use crate::event::Class;
+use crate::node::{State, Totem};
+use crate::time::Time;
+use crate::view::MemberId;
+
+/// A clock that is as far from the simulated time as it likes, and a little faster or slower.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) offset: u64,
+    pub(super) ppm: i64,
+}
+
+impl Clock {
+    /// What it shows at this instant.
+    pub(super) fn local(self, at: Time) -> Time {
+        let drift = i128::from(at.0) * i128::from(self.ppm) / 1_000_000;
+        Time((i128::from(at.0) + drift) as u64 + self.offset)
+    }
+
+    /// The first instant at which it shows this, or a little later.
+    pub(super) fn global(self, local: Time) -> Time {
+        let elapsed = i128::from(local.0.saturating_sub(self.offset));
+        let at = elapsed * 1_000_000 / i128::from(1_000_000 + self.ppm) + 1;
+        Time(u64::try_from(at).unwrap_or(u64::MAX))
+    }
+}
+
+/// One life of a member.
+pub(super) struct Process {
+    pub(super) id: ProcessId,
+    pub(super) totem: Totem,
+    /// Its state after the last input, to see when a recovery is interrupted.
+    pub(super) state: State,
+    pub(super) leaving: bool,
+    /// Messages submitted on each lane.
+    submitted: [u32; 2],
+}
+
+impl Process {
+    pub(super) fn new(id: ProcessId, totem: Totem) -> Process {
+        let state = totem.state();
+        Process { id, totem, state, leaving: false, submitted: [0; 2] }
+    }
+
+    /// Identity of the next message of a lane.
+    pub(super) fn next_message(&mut self, lane: Lane) -> MessageId {
+        let sequence = self.submitted[lane as usize];
+        self.submitted[lane as usize] += 1;
+        MessageId { process: self.id, lane, sequence }
+    }
+}
+
+// Bound: what the token's socket buffers.
+const TOKEN_BUFFER_BYTES: usize = 256 << 10;
+/// What a datagram costs in a kernel's buffer beside its bytes.
+const BUFFER_OVERHEAD_BYTES: usize = 256;
+
+pub(super) struct Machine {
+    pub(super) id: MemberId,
+    pub(super) clock: Clock,
+    pub(super) process: Option<Process>,
+    /// Greater in each life.
+    pub(super) incarnation: u64,
+    /// Ring counter on the disk.
+    pub(super) disk: u64,
+    pub(super) disk_lost: bool,
+    /// The kernel answers for a dead process.
+    pub(super) refuses: bool,
+    /// The process does nothing before this.
+    pub(super) busy_until: Time,
+    pub(super) slowness: u32,
+    /// Kill the process when it next waits for its disk, or is in a recovery.
+    pub(super) kill_in: Option<Fault>,
+    /// A wake-up is scheduled.
+    pub(super) wakes: bool,
+    /// The next action of the clients is scheduled.
+    pub(super) clients_wake: bool,
+    /// The instant of the timer that counts; others are stale.
+    pub(super) timer_at: Option<Time>,
+    /// A timer is due and waits for the packets that were there first.
+    pub(super) timer_due: bool,
+    pub(super) packets_since_timer: u32,
+    data: VecDeque<Packet>,
+    data_bytes: usize,
+    data_bytes_max: usize,
+    token: VecDeque<Packet>,
+    token_bytes: usize,
+}
+
+impl Machine {
+    pub(super) fn new(id: MemberId, clock: Clock, data_bytes_max: usize) -> Machine {
+        Machine {
+            id,
+            clock,
+            process: None,
+            incarnation: 0,
+            disk: 0,
+            disk_lost: false,
+            refuses: false,
+            busy_until: Time(0),
+            slowness: 1,
+            kill_in: None,
+            wakes: false,
+            clients_wake: false,
+            timer_at: None,
+            timer_due: false,
+            packets_since_timer: 0,
+            data: VecDeque::new(),
+            data_bytes: 0,
+            data_bytes_max,
+            token: VecDeque::new(),
+            token_bytes: 0,
+        }
+    }
+
+    pub(super) fn is(&self, process: ProcessId) -> bool {
+        self.process.as_ref().is_some_and(|living| living.id == process)
+    }
+
+    /// Puts a datagram into a receive buffer; false if it is full.
+    pub(super) fn receive(&mut self, packet: Packet) -> bool {
+        let cost = packet.bytes.len() + BUFFER_OVERHEAD_BYTES;
+        let (buffer, bytes, bytes_max) = match packet.class {
+            Class::Data => (&mut self.data, &mut self.data_bytes, self.data_bytes_max),
+            Class::Token | Class::Control => (&mut self.token, &mut self.token_bytes, TOKEN_BUFFER_BYTES),
+        };
+        if *bytes + cost > bytes_max {
+            return false;
+        }
+        *bytes += cost;
+        buffer.push_back(packet);
+        true
+    }
+
+    /// The next datagram: from the socket that the ring wants to be read first, if it has one.
+    pub(super) fn read(&mut self) -> Option<Packet> {
+        let wants = self.process.as_ref()?.totem.wants();
+        let data_first = wants == Class::Data;
+        let packet = if (data_first && !self.data.is_empty()) || self.token.is_empty() {
+            self.data.pop_front()
+        } else {
+            self.token.pop_front()
+        }?;
+        let cost = packet.bytes.len() + BUFFER_OVERHEAD_BYTES;
+        if packet.class == Class::Data {
+            self.data_bytes -= cost;
+        } else {
+            self.token_bytes -= cost;
+        }
+        Some(packet)
+    }
+
+    pub(super) fn has_packets(&self) -> bool {
+        !self.data.is_empty() || !self.token.is_empty()
+    }
+
+    /// The process is gone, and its sockets with it.
+    pub(super) fn close_sockets(&mut self) {
+        self.data.clear();
+        self.token.clear();
+        (self.data_bytes, self.token_bytes) = (0, 0);
+        self.timer_at = None;
+        self.timer_due = false;
+        self.clients_wake = false;
+        self.kill_in = None;
+        self.slowness = 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn clocks_run_both_ways() {
+        for ppm in [-500, 0, 17, 500] {
+            let clock = Clock { offset: 1 << 40, ppm };
+            for at in [0, 1, 999_999_999, 86_400_000_000_000] {
+                let shown = clock.local(Time(at));
+                let back = clock.global(shown);
+                assert!(clock.local(back) >= shown, "{ppm} {at}");
+                assert!(back.0 <= at + 3, "{ppm} {at} {back:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_buffer_refuses_and_is_full_by_bytes() {
+        let mut machine = Machine::new(MemberId(1), Clock { offset: 0, ppm: 0 }, 3000);
+        let packet =
+            Packet { from: 1, to: 0, class: Class::Data, unicast: false, bytes: Bytes::from_static(&[0; 1200]) };
+        assert!(machine.receive(packet.clone()));
+        assert!(machine.receive(packet.clone()));
+        assert!(!machine.receive(packet.clone()));
+        assert!(machine.receive(Packet { class: Class::Token, ..packet }));
+        machine.close_sockets();
+        assert!(!machine.has_packets());
+    }
+}

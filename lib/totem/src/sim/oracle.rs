@@ -1,0 +1,536 @@
+//! Extended virtual synchrony as properties of a trace: is what the members showed allowed?
+//!
+//! The oracle reads the [records](Record) of all processes in the order of simulated time. It
+//! knows nothing of tokens and packets. The rules are those of Moser, Amir, Melliar-Smith and
+//! Agarwal (ICDCS 1994), restated so that a trace can be checked as it grows:
+//!
+//! | rule | what it says |
+//! |---|---|
+//! | E1 | what is delivered was sent, unchanged, by that sender, in that service |
+//! | E2 | nothing is delivered twice |
+//! | E3 | a message belongs to one regular configuration, and is delivered in it or in the transitional one after it |
+//! | E4 | who installs a configuration is a member of it |
+//! | E5 | one ring id is one list of members, in the order of the configuration file |
+//! | E6 | a process installs R (T R)*, with ring ids that grow, across restarts too |
+//! | E8 | the transitional configurations on the way to a ring are disjoint and cover it (E7 follows from the type) |
+//! | E9 | there is one total order for each ring |
+//! | E10 | no gaps in a regular configuration |
+//! | E11 | gaps in a transitional one only in messages of those who are not in it |
+//! | E12 | first in first out for each sender; nothing before what its sender had delivered |
+//! | E13 | who goes together from R to R' has delivered the same |
+//! | E14 | Safe in R: everybody in R delivers it, or crashes |
+//! | E15 | Safe in T: everybody in T delivers it, or crashes |
+//! | E16 | a process that does not crash delivers all that it submitted |
+//! | E17 | a process that ended shows nothing more; a new life shows nothing of the old |
+//! | E18 | once the network is whole, all are in one configuration and everything arrives |
+//! | E19 | memory is bounded (checked by the world, where the queues are) |
+//! | E21 | without a fault the membership does not change |
+//!
+//! E20 is about stability notices, which this ring does not give.
+//!
+//! Memory: 40 bytes for each message of the run, and the order of each configuration that some
+//! living process may still deliver in; a configuration that all have left is judged and dropped.
+
+mod messages;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use self::messages::{Messages, Sent};
+use self::ring::{Ring, Seat};
+use super::trace::{Lane, MessageId, ProcessId, Record, What};
+use crate::event::Service;
+use crate::time::Time;
+use crate::view::{MemberId, RingId, Transition, View, ViewMember};
+
+/// A rule that a trace broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Name of the rule: `E1` to `E21`, `G1` to `G9`.
+    pub rule: &'static str,
+    /// When.
+    pub at: Time,
+    /// Where, if it is not about all of them.
+    pub process: Option<ProcessId>,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:.6} s", self.rule, self.at.0 as f64 / 1e9)?;
+        if let Some(process) = self.process {
+            write!(f, " by p{}", process.0)?;
+        }
+        write!(f, ": {}", self.seen)
+    }
+}
+
+/// A broken rule before it is known where and when.
+#[derive(Debug, PartialEq, Eq)]
+struct Broken(&'static str, String);
+
+type Verdict = Result<(), Broken>;
+
+fn broken(rule: &'static str, seen: impl Into<String>) -> Verdict {
+    Err(Broken(rule, seen.into()))
+}
+
+/// A process as its own records show it.
+struct Process {
+    member: ViewMember,
+    ended: bool,
+    /// Index of the regular configuration it is in, or was in last.
+    ring: Option<u32>,
+    /// Index among the transitions of that ring, while it is in a transitional configuration.
+    transition: Option<usize>,
+    /// How much of the order of the ring it delivered in the regular configuration.
+    cursor: u32,
+    /// How much of the order of the transition it delivered.
+    transitional_cursor: usize,
+    /// The most that the sender of a message delivered in this transitional configuration had
+    /// itself delivered of the ring's order when it submitted that message.
+    causal_cursor: u32,
+    /// Highest sequence delivered from the queue of each sender.
+    last_from: BTreeMap<ProcessId, u32>,
+    /// How many of its own messages it delivered.
+    own: usize,
+}
+
+/// The judge of a trace.
+pub struct Oracle {
+    order: Vec<MemberId>,
+    processes: Vec<Process>,
+    by_member: BTreeMap<ViewMember, ProcessId>,
+    /// Last ring of each member in all of its lives.
+    last_ring: BTreeMap<MemberId, RingId>,
+    rings: Vec<Ring>,
+    by_ring: BTreeMap<RingId, u32>,
+    /// Rings that some living process is in or may yet install.
+    open: Vec<u32>,
+    messages: Messages,
+    quiet: bool,
+}
+
+impl Oracle {
+    /// A judge of members that are configured in this order.
+    pub fn new(order: Vec<MemberId>) -> Oracle {
+        Oracle {
+            order,
+            processes: Vec::new(),
+            by_member: BTreeMap::new(),
+            last_ring: BTreeMap::new(),
+            rings: Vec::new(),
+            by_ring: BTreeMap::new(),
+            open: Vec::new(),
+            messages: Messages::default(),
+            quiet: false,
+        }
+    }
+
+    /// From now on (or no longer) a change of membership breaks E21.
+    pub fn expect_no_change(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    /// How many regular configurations there were.
+    pub fn views(&self) -> u64 {
+        self.rings.len() as u64
+    }
+
+    /// Judges the next record.
+    ///
+    /// # Errors
+    /// The rule that it breaks; the oracle is of no use after that.
+    pub fn observe(&mut self, record: &Record) -> Result<(), Violation> {
+        let p = record.process;
+        let verdict = match &record.what {
+            What::Start { member, disk_lost } => self.start(p, *member, *disk_lost),
+            _ if self.processes[p.0 as usize].ended => broken("E17", format!("{record} after its end")),
+            What::Submit { message, service, hash } => self.submit(p, *message, *service, *hash),
+            What::Deliver { message, sender, service, hash } => self.deliver(p, *message, *sender, *service, *hash),
+            What::Transitional(transition) => self.transitional(p, transition),
+            What::Regular(view) => self.regular(p, view),
+            What::Persisted(_) => Ok(()),
+            What::Left => self.left(p),
+            What::Crash => self.end(p),
+        };
+        verdict.map_err(|Broken(rule, seen)| Violation { rule, at: record.at, process: Some(p), seen })
+    }
+
+    /// E18, first half: all living processes are in one regular configuration, which is exactly
+    /// them.
+    ///
+    /// # Errors
+    /// Who is not.
+    pub fn check_together(&self, at: Time) -> Result<(), Violation> {
+        let living: Vec<(ProcessId, &Process)> = self.living().collect();
+        let Some(ring) = living.first().and_then(|(_, process)| process.ring) else { return Ok(()) };
+        let ring = &self.rings[ring as usize];
+        let violation = |process, seen| Violation { rule: "E18", at, process: Some(process), seen };
+        for &(id, process) in &living {
+            let own = process.ring.map(|own| self.rings[own as usize].id);
+            if own != Some(ring.id) || process.transition.is_some() {
+                return Err(violation(id, format!("is in {}, p{} in {}", show(own), living[0].0.0, ring.id)));
+            }
+            if !ring.members.contains(&process.member) {
+                return Err(violation(id, format!("is not in {}", ring.id)));
+            }
+        }
+        if ring.members.len() != living.len() {
+            return Err(violation(living[0].0, format!("{} has members that do not live", ring.id)));
+        }
+        Ok(())
+    }
+
+    /// E18, second half: everything that a living process submitted has arrived at all of them,
+    /// and every configuration but the last is judged.
+    ///
+    /// # Errors
+    /// Who misses what.
+    pub fn check_caught_up(&self, at: Time) -> Result<(), Violation> {
+        self.check_together(at)?;
+        for (id, process) in self.living() {
+            let violation = |seen| Violation { rule: "E18", at, process: Some(id), seen };
+            let missing = self.undelivered_own(id);
+            if missing > 0 {
+                return Err(violation(format!("{missing} of its own messages were not delivered to it")));
+            }
+            let length = process.ring.map_or(0, |ring| self.rings[ring as usize].order.len());
+            if (process.cursor as usize) < length {
+                return Err(violation(format!("delivered {} of {length} messages", process.cursor)));
+            }
+        }
+        Ok(())
+    }
+
+    fn living(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
+        let numbered = self.processes.iter().enumerate();
+        numbered.filter(|(_, process)| !process.ended).map(|(index, process)| (ProcessId(index as u32), process))
+    }
+
+    fn undelivered_own(&self, p: ProcessId) -> usize {
+        self.messages.count(p) - self.processes[p.0 as usize].own
+    }
+
+    fn start(&mut self, p: ProcessId, member: ViewMember, disk_lost: bool) -> Verdict {
+        assert_eq!(p.0 as usize, self.processes.len(), "processes are numbered in the order of their starts");
+        if disk_lost {
+            self.last_ring.remove(&member.id);
+        }
+        self.by_member.insert(member, p);
+        self.messages.add_sender(member);
+        self.processes.push(Process {
+            member,
+            ended: false,
+            ring: None,
+            transition: None,
+            cursor: 0,
+            transitional_cursor: 0,
+            causal_cursor: 0,
+            last_from: BTreeMap::new(),
+            own: 0,
+        });
+        Ok(())
+    }
+
+    fn submit(&mut self, p: ProcessId, id: MessageId, service: Service, hash: u64) -> Verdict {
+        let process = &self.processes[p.0 as usize];
+        let Some(ring) = process.ring else { return broken("E6", "submits before its first configuration") };
+        // In a transitional configuration it has delivered all it ever will of the ring's order.
+        let cursor = if process.transition.is_some() { u32::MAX } else { process.cursor };
+        assert_eq!(id.process, p, "a process submits its own messages");
+        self.messages.add(id, Sent { hash, service, ring, cursor, placed: None, position: None });
+        Ok(())
+    }
+
+    fn deliver(
+        &mut self,
+        p: ProcessId,
+        id: Option<MessageId>,
+        sender: MemberId,
+        service: Service,
+        hash: u64,
+    ) -> Verdict {
+        let Some(id) = id else { return broken("E1", format!("delivers from {sender} what nobody sent")) };
+        self.check_sent(id, sender, service, hash)?;
+        let Some(ring) = self.processes[p.0 as usize].ring else {
+            return broken("E6", format!("delivers {id} before its first configuration"));
+        };
+        self.place(id, ring)?;
+        let in_order = self.deliver_in_order(p, id, ring);
+        self.check_first_in_first_out(p, id)?;
+        in_order
+    }
+
+    fn check_sent(&self, id: MessageId, sender: MemberId, service: Service, hash: u64) -> Verdict {
+        let Some(sent) = self.messages.get(id) else {
+            return broken("E1", format!("delivers {id}, which was not sent"));
+        };
+        if self.processes[id.process.0 as usize].member.id != sender {
+            return broken("E1", format!("delivers {id} as from {sender}"));
+        }
+        if sent.service != service {
+            return broken("E1", format!("delivers {id} as {service:?}, sent as {:?}", sent.service));
+        }
+        if sent.hash != hash {
+            return broken("E1", format!("delivers {id} with other bytes"));
+        }
+        Ok(())
+    }
+
+    /// E3: the first delivery says which ring a message belongs to.
+    fn place(&mut self, id: MessageId, ring: u32) -> Verdict {
+        let here = &self.rings[ring as usize];
+        let sent = *self.messages.get(id).expect("checked to be sent");
+        if let Some(placed) = sent.placed {
+            if placed != ring {
+                let there = self.rings[placed as usize].id;
+                return broken("E3", format!("delivers {id} in {}, others in {there}", here.id));
+            }
+            return Ok(());
+        }
+        let member = self.processes[id.process.0 as usize].member;
+        if !here.members.contains(&member) {
+            return broken("E3", format!("delivers {id} in {}, of which its sender is no member", here.id));
+        }
+        let submitted = self.rings[sent.ring as usize].id;
+        if here.id < submitted {
+            return broken("E3", format!("delivers {id} in {}, but it was submitted later, in {submitted}", here.id));
+        }
+        self.messages.get_mut(id).placed = Some(ring);
+        Ok(())
+    }
+
+    /// E9, E10, E13 and the causal half of E12.
+    fn deliver_in_order(&mut self, p: ProcessId, id: MessageId, ring: u32) -> Verdict {
+        let process = &mut self.processes[p.0 as usize];
+        let sent = *self.messages.get(id).expect("checked to be sent");
+        let seen_by_sender = if sent.ring == ring && sent.cursor != u32::MAX { sent.cursor } else { 0 };
+        if let Some(transition) = process.transition {
+            let cursor = process.transitional_cursor;
+            process.transitional_cursor += 1;
+            if sent.position.is_some_and(|position| position < process.causal_cursor) {
+                return broken("E12", format!("delivers {id} after a message that was sent in knowledge of it"));
+            }
+            process.causal_cursor = process.causal_cursor.max(seen_by_sender);
+            return self.rings[ring as usize].deliver_transitional(transition, cursor, id);
+        }
+        if process.cursor < seen_by_sender {
+            return broken("E12", format!("delivers {id} before what its sender had delivered"));
+        }
+        let cursor = process.cursor;
+        process.cursor += 1;
+        self.rings[ring as usize].deliver_regular(cursor, id, &mut self.messages)
+    }
+
+    /// E2, E16 and the first-in-first-out half of E12. A batch of the lane `First` goes ahead of
+    /// earlier batches, so that lane has no such order.
+    fn check_first_in_first_out(&mut self, p: ProcessId, id: MessageId) -> Verdict {
+        let process = &mut self.processes[p.0 as usize];
+        let own = id.process == p;
+        process.own += usize::from(own);
+        let (cursor, transition) = (process.cursor, process.transition);
+        let ring = &self.rings[process.ring.expect("delivers in a ring") as usize];
+        if id.lane == Lane::First {
+            if ring.delivered_before(cursor, transition, id, &self.messages) {
+                return broken("E2", format!("delivers {id} twice"));
+            }
+            return Ok(());
+        }
+        let last = process.last_from.insert(id.process, id.sequence);
+        if let Some(last) = last
+            && id.sequence <= last
+        {
+            return if last == id.sequence || ring.delivered_before(cursor, transition, id, &self.messages) {
+                broken("E2", format!("delivers {id} twice"))
+            } else {
+                broken("E12", format!("delivers {id} after number {last} of that sender"))
+            };
+        }
+        let expected = last.map_or(0, |last| last + 1);
+        if own && id.sequence != expected {
+            return broken("E16", format!("delivers its own {id}, but never number {expected}"));
+        }
+        Ok(())
+    }
+
+    fn transitional(&mut self, p: ProcessId, transition: &Transition) -> Verdict {
+        if self.quiet {
+            return broken("E21", format!("leaves {} for {} without a reason", transition.from, transition.to));
+        }
+        let process = &mut self.processes[p.0 as usize];
+        let Some(ring) = process.ring.filter(|_| process.transition.is_none()) else {
+            return broken("E6", "transitional configuration that follows no regular one");
+        };
+        let ring = &mut self.rings[ring as usize];
+        if ring.id != transition.from {
+            return broken("E6", format!("leaves {} but is in {}", transition.from, ring.id));
+        }
+        if transition.to <= ring.id {
+            return broken("E6", format!("goes from {} back to {}", ring.id, transition.to));
+        }
+        if !transition.members.contains(&process.member) {
+            return broken("E4", format!("is not in its transitional configuration to {}", transition.to));
+        }
+        process.transition = Some(ring.enter_transition(process.cursor, transition)?);
+        process.transitional_cursor = 0;
+        process.causal_cursor = 0;
+        Ok(())
+    }
+
+    fn regular(&mut self, p: ProcessId, view: &View) -> Verdict {
+        self.check_grammar(p, view)?;
+        let member = self.processes[p.0 as usize].member;
+        if !view.members.contains(&member) {
+            return broken("E4", format!("is not in its regular configuration {}", view.ring));
+        }
+        let index = self.register(view)?;
+        let from = self.leave_ring(p)?;
+        self.rings[index as usize].install(member, from.clone(), view)?;
+        if let Some((from, transition)) = from {
+            self.check_travellers(from, transition, index)?;
+        }
+        let process = &mut self.processes[p.0 as usize];
+        process.ring = Some(index);
+        process.transition = None;
+        process.cursor = 0;
+        self.skip_older(member, view.ring);
+        self.close_finished()
+    }
+
+    /// E6.
+    fn check_grammar(&mut self, p: ProcessId, view: &View) -> Verdict {
+        let process = &self.processes[p.0 as usize];
+        match (process.ring, process.transition) {
+            (None, _) => {}
+            (Some(_), None) => return broken("E6", format!("installs {} without a transitional one", view.ring)),
+            (Some(ring), Some(transition)) => {
+                let expected = self.rings[ring as usize].transitions[transition].to;
+                if expected != view.ring {
+                    return broken("E6", format!("installs {} on the way to {expected}", view.ring));
+                }
+            }
+        }
+        if let Some(last) = self.last_ring.insert(process.member.id, view.ring)
+            && view.ring <= last
+        {
+            return broken("E6", format!("installs {} after {last}", view.ring));
+        }
+        Ok(())
+    }
+
+    /// E5: finds or makes the ring of this view.
+    fn register(&mut self, view: &View) -> Result<u32, Broken> {
+        if let Some(&index) = self.by_ring.get(&view.ring) {
+            let known = &self.rings[index as usize].members;
+            if known != &view.members {
+                broken("E5", format!("{} has members {:?} here, {known:?} elsewhere", view.ring, view.members))?;
+            }
+            return Ok(index);
+        }
+        let mut order = self.order.iter();
+        if !view.members.iter().all(|member| order.any(|&id| id == member.id)) {
+            broken("E5", format!("{} is not in the order of the configuration: {:?}", view.ring, view.members))?;
+        }
+        let mut seats = Vec::with_capacity(view.members.len());
+        for member in view.members.iter() {
+            let Some(&process) = self.by_member.get(member) else {
+                return Err(Broken("E5", format!("{} has {member:?}, who never lived", view.ring)));
+            };
+            seats.push(self.first_seat(process, view.ring));
+        }
+        let index = self.rings.len() as u32;
+        self.rings.push(Ring::new(view, seats));
+        self.by_ring.insert(view.ring, index);
+        self.open.push(index);
+        Ok(index)
+    }
+
+    /// Where a member of a ring stands when another one is the first to install it.
+    fn first_seat(&self, process: ProcessId, ring: RingId) -> Seat {
+        let process = &self.processes[process.0 as usize];
+        if process.ended {
+            return Seat::Ended;
+        }
+        match process.ring {
+            Some(current) if self.rings[current as usize].id > ring => Seat::Skipped,
+            _ => Seat::Pending,
+        }
+    }
+
+    /// E13: takes a process out of the ring it is in; where from, and by which transition.
+    fn leave_ring(&mut self, p: ProcessId) -> Result<Option<(RingId, usize)>, Broken> {
+        let process = &self.processes[p.0 as usize];
+        let (Some(ring), Some(transition)) = (process.ring, process.transition) else { return Ok(None) };
+        let ring = &mut self.rings[ring as usize];
+        ring.leave(process.member, transition, process.transitional_cursor)?;
+        Ok(Some((ring.id, transition)))
+    }
+
+    /// E8: those who came along are those of whom the transitional configuration said so.
+    fn check_travellers(&self, from: RingId, transition: usize, to: u32) -> Verdict {
+        let source = &self.rings[self.by_ring[&from] as usize];
+        let listed = &source.transitions[transition].members;
+        let target = &self.rings[to as usize];
+        for (member, origin) in target.origins() {
+            let came_along = origin == Some(from);
+            if came_along != listed.contains(&member) {
+                let verb = if came_along { "came" } else { "did not come" };
+                return broken("E8", format!("{} {verb} from {from} to {} against the transitional configuration", member.id, target.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rings that this member was awaited in and that it can install no more, as ids only grow.
+    fn skip_older(&mut self, member: ViewMember, installed: RingId) {
+        for &index in &self.open {
+            let ring = &mut self.rings[index as usize];
+            if ring.id < installed {
+                ring.give_up(member, Seat::Skipped);
+            }
+        }
+    }
+
+    fn left(&mut self, p: ProcessId) -> Verdict {
+        let missing = self.undelivered_own(p);
+        if missing > 0 {
+            return broken("E16", format!("left, and {missing} of its messages were not delivered to it"));
+        }
+        self.end(p)
+    }
+
+    fn end(&mut self, p: ProcessId) -> Verdict {
+        let process = &mut self.processes[p.0 as usize];
+        process.ended = true;
+        process.last_from.clear();
+        for &index in &self.open {
+            self.rings[index as usize].end(process.member);
+        }
+        self.close_finished()
+    }
+
+    /// Judges and drops the rings in which nobody can deliver any more.
+    fn close_finished(&mut self) -> Verdict {
+        let mut index = 0;
+        while index < self.open.len() {
+            let ring = &mut self.rings[self.open[index] as usize];
+            if ring.is_finished() {
+                ring.judge(&self.messages)?;
+                ring.drop_contents();
+                self.open.swap_remove(index);
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show(ring: Option<RingId>) -> String {
+    ring.map_or_else(|| "none".into(), |ring| ring.to_string())
+}

@@ -1,0 +1,350 @@
+//! A regular configuration as all of its members showed it, with the ways out of it.
+//!
+//! What members deliver in the regular configuration is a prefix of one order (E9 and E10), so
+//! that order grows with whoever is ahead, and all others are compared with it. What they deliver
+//! in the transitional configuration has one order for each transition. How these orders fit
+//! together is judged once, when all members are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Broken, Messages, Verdict, broken};
+use crate::sim::trace::MessageId;
+use crate::view::{RingId, Transition, View, ViewMember};
+
+/// Where a member of the ring stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// It has not installed the ring and still may.
+    Pending,
+    /// It is in the ring.
+    Inside,
+    /// It left by this transition.
+    Gone(usize),
+    /// It crashed or left cleanly before it was gone.
+    Ended,
+    /// It lives, never installed the ring and never will.
+    Skipped,
+}
+
+/// A way out of the ring: the transitional configuration between it and `to`.
+pub(super) struct WayOut {
+    pub(super) to: RingId,
+    pub(super) members: Arc<[ViewMember]>,
+    /// How much of the ring's order its members delivered before.
+    prefix: u32,
+    /// What they delivered in it.
+    order: Vec<MessageId>,
+    /// One of them is through, so `order` is final.
+    complete: bool,
+}
+
+pub(super) struct Ring {
+    pub(super) id: RingId,
+    pub(super) members: Arc<[ViewMember]>,
+    seats: Vec<Seat>,
+    /// Where each member came from, once it has installed the ring.
+    origins: Vec<Option<Option<RingId>>>,
+    /// What was delivered in the regular configuration.
+    pub(super) order: Vec<MessageId>,
+    /// Invariant: no two lead to the same ring.
+    pub(super) transitions: Vec<WayOut>,
+}
+
+impl Ring {
+    pub(super) fn new(view: &View, seats: Vec<Seat>) -> Ring {
+        Ring {
+            id: view.ring,
+            members: view.members.clone(),
+            origins: vec![None; seats.len()],
+            seats,
+            order: Vec::new(),
+            transitions: Vec::new(),
+        }
+    }
+
+    fn position(&self, member: ViewMember) -> Option<usize> {
+        self.members.iter().position(|&other| other == member)
+    }
+
+    /// A member installs the ring, coming from a transition of another one.
+    pub(super) fn install(&mut self, member: ViewMember, from: Option<(RingId, usize)>, view: &View) -> Verdict {
+        let seat = self.position(member).expect("checked to be a member");
+        if self.seats[seat] != Seat::Pending {
+            return broken("E6", format!("installs {} but was {:?} in it", view.ring, self.seats[seat]));
+        }
+        self.seats[seat] = Seat::Inside;
+        self.origins[seat] = Some(from.map(|(ring, _)| ring));
+        Ok(())
+    }
+
+    /// Those who have installed the ring, and where each came from.
+    pub(super) fn origins(&self) -> impl Iterator<Item = (ViewMember, Option<RingId>)> {
+        self.members.iter().zip(&self.origins).filter_map(|(&member, &origin)| origin.map(|origin| (member, origin)))
+    }
+
+    /// The member is awaited no more.
+    pub(super) fn give_up(&mut self, member: ViewMember, seat: Seat) {
+        if let Some(index) = self.position(member)
+            && self.seats[index] == Seat::Pending
+        {
+            self.seats[index] = seat;
+        }
+    }
+
+    /// The member crashed, or left cleanly.
+    pub(super) fn end(&mut self, member: ViewMember) {
+        if let Some(index) = self.position(member)
+            && matches!(self.seats[index], Seat::Pending | Seat::Inside)
+        {
+            self.seats[index] = Seat::Ended;
+        }
+    }
+
+    /// E9 and E10: delivers at `cursor` of the ring's order.
+    pub(super) fn deliver_regular(&mut self, cursor: u32, id: MessageId, messages: &mut Messages) -> Verdict {
+        let position = messages.position(id);
+        match self.order.get(cursor as usize) {
+            Some(&expected) if expected == id => Ok(()),
+            Some(&expected) => match position {
+                Some(position) if position > cursor => broken("E10", format!("delivers {id} but not {expected} before it")),
+                _ => broken("E9", format!("delivers {id} where others deliver {expected}")),
+            },
+            None if position.is_some() => broken("E9", format!("delivers {id} again at the end of the order")),
+            None => {
+                messages.get_mut(id).position = Some(cursor);
+                self.order.push(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// E13: delivers at `cursor` of the order of a transition.
+    pub(super) fn deliver_transitional(&mut self, transition: usize, cursor: usize, id: MessageId) -> Verdict {
+        let way = &mut self.transitions[transition];
+        match way.order.get(cursor) {
+            Some(&expected) if expected == id => Ok(()),
+            Some(&expected) => broken("E13", format!("delivers {id} on the way to {}, others {expected}", way.to)),
+            None if way.complete => broken("E13", format!("delivers {id} on the way to {}, others nothing more", way.to)),
+            None => {
+                way.order.push(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a process that stands there has delivered the message in this ring; its latest
+    /// delivery is not counted.
+    pub(super) fn delivered_before(
+        &self,
+        cursor: u32,
+        transition: Option<usize>,
+        id: MessageId,
+        messages: &Messages,
+    ) -> bool {
+        let regular = if transition.is_some() { cursor } else { cursor.saturating_sub(1) };
+        messages.position(id).is_some_and(|position| position < regular)
+            || transition.is_some_and(|transition| {
+                let order = &self.transitions[transition].order;
+                order[..order.len().saturating_sub(1)].contains(&id)
+            })
+    }
+
+    /// E8 and E13: a process that delivered `cursor` messages enters a transitional configuration.
+    pub(super) fn enter_transition(&mut self, cursor: u32, transition: &Transition) -> Result<usize, Broken> {
+        let mut order = self.members.iter();
+        if !transition.members.iter().all(|member| order.any(|other| other == member)) {
+            broken("E8", format!("{:?} do not all come from {}, or not in its order", transition.members, self.id))?;
+        }
+        if let Some(index) = self.transitions.iter().position(|way| way.to == transition.to) {
+            let way = &self.transitions[index];
+            if way.members != transition.members {
+                let (here, there) = (&transition.members, &way.members);
+                broken("E8", format!("goes to {} with {here:?}, others with {there:?}", way.to))?;
+            }
+            if way.prefix != cursor {
+                broken("E13", format!("delivered {cursor} messages in {}, others {}", self.id, way.prefix))?;
+            }
+            return Ok(index);
+        }
+        self.transitions.push(WayOut {
+            to: transition.to,
+            members: transition.members.clone(),
+            prefix: cursor,
+            order: Vec::new(),
+            complete: false,
+        });
+        Ok(self.transitions.len() - 1)
+    }
+
+    /// E13: a member that delivered `cursor` messages on the way is through.
+    pub(super) fn leave(&mut self, member: ViewMember, transition: usize, cursor: usize) -> Verdict {
+        let way = &mut self.transitions[transition];
+        if way.complete && way.order.len() != cursor {
+            return broken("E13", format!("delivered {cursor} messages on the way to {}, others {}", way.to, way.order.len()));
+        }
+        way.complete = true;
+        let seat = self.position(member).expect("delivers in a ring of which it is a member");
+        self.seats[seat] = Seat::Gone(transition);
+        Ok(())
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        !self.seats.iter().any(|seat| matches!(seat, Seat::Pending | Seat::Inside))
+    }
+
+    /// Forgets what only [`judge`](Ring::judge) needed.
+    pub(super) fn drop_contents(&mut self) {
+        self.order = Vec::new();
+        for way in &mut self.transitions {
+            way.order = Vec::new();
+        }
+    }
+
+    /// E9, E10, E11, E14 and E15 over all ways out, when all members are gone.
+    pub(super) fn judge(&self, messages: &Messages) -> Verdict {
+        let sets: Vec<BTreeSet<MessageId>> =
+            self.transitions.iter().map(|way| way.order.iter().copied().collect()).collect();
+        let judged = Judged { ring: self, messages, sets };
+        judged.check_regular_gaps()?;
+        judged.check_total_order()?;
+        judged.check_transitional_gaps()?;
+        judged.check_safe_regular()?;
+        judged.check_safe_transitional()
+    }
+}
+
+/// A ring that all members have left.
+struct Judged<'a> {
+    ring: &'a Ring,
+    messages: &'a Messages,
+    /// What was delivered on each way out.
+    sets: Vec<BTreeSet<MessageId>>,
+}
+
+impl Judged<'_> {
+    /// Where the ways out begin to differ from each other.
+    fn fork(&self) -> usize {
+        let prefixes = self.ring.transitions.iter().map(|way| way.prefix as usize);
+        prefixes.min().unwrap_or(self.ring.order.len())
+    }
+
+    /// Each way from the fork on, and the regular order, which somebody who crashed may have seen
+    /// farther than all others.
+    fn paths(&self) -> Vec<Vec<MessageId>> {
+        let fork = self.fork();
+        let regular = &self.ring.order;
+        let ways = self.ring.transitions.iter();
+        let mut paths: Vec<Vec<MessageId>> =
+            ways.map(|way| [&regular[fork..way.prefix as usize], &way.order].concat()).collect();
+        paths.push(regular[fork..].to_vec());
+        paths
+    }
+
+    fn delivered(&self, way: usize, id: MessageId) -> bool {
+        let prefix = self.ring.transitions[way].prefix;
+        self.messages.position(id).is_some_and(|position| position < prefix) || self.sets[way].contains(&id)
+    }
+
+    /// E10: what came before a message that somebody delivered in the regular configuration was
+    /// delivered there too.
+    fn check_regular_gaps(&self) -> Verdict {
+        for way in &self.ring.transitions {
+            let positions: Vec<Option<u32>> = way.order.iter().map(|&id| self.messages.position(id)).collect();
+            let Some(last) = positions.iter().rposition(Option::is_some) else { continue };
+            if let Some(gap) = positions[..last].iter().position(Option::is_none) {
+                let (gap, last) = (way.order[gap], way.order[last]);
+                return broken("E10", format!("{last} was delivered in the regular {} without {gap}", self.ring.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// E9: the orders of all ways have an order in common (Kahn's algorithm).
+    fn check_total_order(&self) -> Verdict {
+        let mut followers: BTreeMap<MessageId, Vec<MessageId>> = BTreeMap::new();
+        let mut waiting: BTreeMap<MessageId, usize> = BTreeMap::new();
+        for path in self.paths() {
+            for &id in &path {
+                waiting.entry(id).or_default();
+            }
+            for pair in path.windows(2) {
+                followers.entry(pair[0]).or_default().push(pair[1]);
+                *waiting.entry(pair[1]).or_default() += 1;
+            }
+        }
+        let mut ready: Vec<MessageId> = waiting.iter().filter(|&(_, &count)| count == 0).map(|(&id, _)| id).collect();
+        let mut ranked = 0;
+        while let Some(id) = ready.pop() {
+            ranked += 1;
+            for follower in followers.get(&id).into_iter().flatten() {
+                let count = waiting.get_mut(follower).expect("every message is listed");
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(*follower);
+                }
+            }
+        }
+        if ranked != waiting.len() {
+            let circle: Vec<String> =
+                waiting.iter().filter(|&(_, &count)| count > 0).map(|(id, _)| id.to_string()).take(8).collect();
+            return broken("E9", format!("no total order of {} in {}", circle.join(" "), self.ring.id));
+        }
+        Ok(())
+    }
+
+    /// E11: who delivers a message in T has delivered all that comes before it, unless its sender
+    /// is not in T.
+    fn check_transitional_gaps(&self) -> Verdict {
+        for (index, way) in self.ring.transitions.iter().enumerate() {
+            for path in self.paths() {
+                let Some(last) = path.iter().rposition(|id| self.sets[index].contains(id)) else { continue };
+                let inside = |id: &MessageId| self.messages.sender(*id).is_some_and(|sender| way.members.contains(&sender));
+                if let Some(gap) = path[..last].iter().find(|id| !self.delivered(index, **id) && inside(id)) {
+                    let last = path[last];
+                    return broken("E11", format!("{last} was delivered on the way to {} without {gap}", way.to));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// E14: a Safe message of the regular configuration reaches all who do not crash.
+    fn check_safe_regular(&self) -> Verdict {
+        let safe = |id: &&MessageId| self.messages.is_safe(**id);
+        if let Some(id) = self.ring.order.iter().find(safe) {
+            for (member, seat) in self.ring.members.iter().zip(&self.ring.seats) {
+                if *seat == Seat::Skipped {
+                    return broken("E14", format!("{id} was Safe in {}, which {} never installed", self.ring.id, member.id));
+                }
+            }
+        }
+        for (index, way) in self.ring.transitions.iter().enumerate() {
+            let later = &self.ring.order[way.prefix as usize..];
+            if let Some(id) = later.iter().filter(safe).find(|id| !self.delivered(index, **id)) {
+                return broken("E14", format!("{id} was Safe in {} but not delivered on the way to {}", self.ring.id, way.to));
+            }
+        }
+        Ok(())
+    }
+
+    /// E15: a Safe message of a transitional configuration reaches all of its members who do not
+    /// crash, on whatever way they went in the end.
+    fn check_safe_transitional(&self) -> Verdict {
+        for way in &self.ring.transitions {
+            for &id in way.order.iter().filter(|id| self.messages.is_safe(**id)) {
+                for member in way.members.iter() {
+                    let seat = self.ring.position(*member).expect("checked to be from this ring");
+                    let missed = match self.ring.seats[seat] {
+                        Seat::Gone(other) => !self.delivered(other, id),
+                        _ => false,
+                    };
+                    if missed {
+                        return broken("E15", format!("{id} was Safe on the way to {}, but {} missed it", way.to, member.id));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! Storms: what befalls the cluster while one lasts, and how each fault ends.
+
+use std::time::Duration;
+
+use super::faults::Fault;
+use super::network::{Act, Ambush, Host};
+use super::scenario::Strike;
+use super::world::{Happening, Phase, World};
+use crate::event::Class;
+use crate::node::State;
+
+/// What ends a fault.
+#[derive(Debug)]
+pub(super) enum Relief {
+    /// These links are joined again.
+    Join(Vec<(Host, Host)>),
+    /// These links flow again.
+    Unclog(Vec<(Host, Host)>),
+    /// These links lose nothing of their own any more.
+    Lossless(Vec<(Host, Host)>),
+    /// This host is as fast as the others again.
+    Quick(Host),
+}
+
+impl World<'_> {
+    /// The next strike of the storm, unless it is over.
+    pub(super) fn strike(&mut self, era: u32) {
+        if self.era != era || self.phase != Phase::Storm {
+            return;
+        }
+        let strike = *self.fate.pick(&self.scenario.strikes);
+        self.tell(&format_args!("{:>12.6} {strike:?}", self.now.0 as f64 / 1e9));
+        self.carry_out(strike);
+        let gap = self.fate.exponential(self.scenario.strike_gap);
+        self.schedule(self.now + gap, Happening::Strike(era));
+    }
+
+    fn carry_out(&mut self, strike: Strike) {
+        let host = self.fate.index(self.machines.len());
+        match strike {
+            Strike::Lossy => self.lose(),
+            Strike::OneWayCut => self.cut(Fault::OneWayCut, |_, _, chance| chance < 0.25),
+            Strike::Partition => {
+                let side: Vec<bool> = self.machines.iter().map(|_| self.fate.chance(0.5)).collect();
+                self.cut(Fault::Partition, |from, to, _| side[from] != side[to]);
+            }
+            Strike::Isolation => self.cut(Fault::Isolation, |from, to, _| from == host || to == host),
+            Strike::NonTransitive => {
+                let other = self.fate.index(self.machines.len());
+                let pair = [host, other];
+                self.cut(Fault::NonTransitive, |from, to, _| pair.contains(&from) && pair.contains(&to));
+            }
+            Strike::Clog => self.clog(),
+            Strike::Crash => self.kill(host, Fault::Crash),
+            Strike::CrashInPersist => self.machines[host].kill_in = Some(Fault::CrashInPersist),
+            Strike::CrashInRecovery => self.machines[host].kill_in = Some(Fault::CrashInRecovery),
+            Strike::RestartAll => (0..self.machines.len()).for_each(|host| self.kill(host, Fault::RestartAll)),
+            Strike::Pause => self.pause(host),
+            Strike::Slow => self.slow_down(host),
+            Strike::Leave => self.leave(host),
+            Strike::FalseRefusal => self.refuse_falsely(host),
+            Strike::Ambush => self.lie_in_wait(),
+        }
+    }
+
+    /// How long a fault lasts: from well below the timers to well above them.
+    fn duration(&mut self) -> Duration {
+        let token_loss = self.scenario.detection.timers().token_loss;
+        let factor = *self.fate.pick(&[0.05, 0.3, 0.5, 1.0, 1.0, 1.5, 3.0, 8.0]);
+        self.fate.exponential(token_loss.mul_f64(factor))
+    }
+
+    fn links(&mut self, mut chosen: impl FnMut(Host, Host, f64) -> bool) -> Vec<(Host, Host)> {
+        let hosts = self.machines.len();
+        let mut links = Vec::new();
+        for from in 0..hosts {
+            for to in (0..hosts).filter(|&to| to != from) {
+                if chosen(from, to, self.fate.fraction()) {
+                    links.push((from, to));
+                }
+            }
+        }
+        links
+    }
+
+    fn cut(&mut self, fault: Fault, chosen: impl FnMut(Host, Host, f64) -> bool) {
+        let links = self.links(chosen);
+        for &(from, to) in &links {
+            self.network.cut(from, to, fault);
+        }
+        self.relieve_later(Relief::Join(links));
+    }
+
+    fn clog(&mut self) {
+        let links = self.links(|_, _, chance| chance < 0.2);
+        for &(from, to) in &links {
+            self.network.clog(from, to);
+        }
+        self.relieve_later(Relief::Unclog(links));
+    }
+
+    fn lose(&mut self) {
+        let links = self.links(|_, _, chance| chance < 0.3);
+        let share = *self.fate.pick(&[0.05, 0.2, 0.5]);
+        for &(from, to) in &links {
+            self.network.set_loss(from, to, share);
+        }
+        self.relieve_later(Relief::Lossless(links));
+    }
+
+    fn pause(&mut self, host: Host) {
+        if self.machines[host].process.is_none() {
+            return;
+        }
+        self.count(Fault::Pause);
+        let length = self.duration().clamp(Duration::from_millis(1), Duration::from_secs(5));
+        let machine = &mut self.machines[host];
+        machine.busy_until = machine.busy_until.max(self.now + length);
+    }
+
+    fn slow_down(&mut self, host: Host) {
+        self.count(Fault::Slow);
+        self.machines[host].slowness = *self.fate.pick(&[10, 30, 100]);
+        self.relieve_later(Relief::Quick(host));
+    }
+
+    fn refuse_falsely(&mut self, host: Host) {
+        let Some(process) = self.machines[host].process.as_ref().map(|process| process.id) else { return };
+        let other = self.fate.index(self.machines.len());
+        if other != host {
+            self.count(Fault::FalseRefusal);
+            let member = self.machines[other].id;
+            self.schedule(self.now, Happening::Refused(host, process, member));
+        }
+    }
+
+    fn lie_in_wait(&mut self) {
+        let hosts = self.machines.len();
+        let somebody = |world: &mut Self, chance: f64| {
+            let host = world.fate.index(hosts);
+            world.fate.chance(chance).then_some(host)
+        };
+        let class = *self.fate.pick(&[Class::Token, Class::Token, Class::Control, Class::Data]);
+        let state = *self.fate.pick(&[
+            None,
+            Some(State::Operational),
+            Some(State::Gather),
+            Some(State::Form),
+            Some(State::Form),
+            Some(State::Recover),
+            Some(State::Recover),
+        ]);
+        let delay = self.duration();
+        let act = *self.fate.pick(&[Act::Drop, Act::Drop, Act::Delay(delay), Act::KillSender]);
+        let count = if act == Act::KillSender { 1 } else { self.fate.between(1, 20) as u32 };
+        let ambush = Ambush {
+            class,
+            state,
+            from: somebody(self, 0.5),
+            to: somebody(self, 0.5),
+            skip: self.fate.below(8) as u32,
+            count,
+            act,
+        };
+        self.network.add_ambush(ambush);
+    }
+
+    fn relieve_later(&mut self, relief: Relief) {
+        let length = self.duration();
+        self.schedule(self.now + length, Happening::Relief(self.era, relief));
+    }
+
+    /// Ends a fault.
+    pub(super) fn relieve(&mut self, relief: Relief) {
+        match relief {
+            Relief::Join(links) => links.into_iter().for_each(|(from, to)| self.network.join(from, to)),
+            Relief::Lossless(links) => {
+                links.into_iter().for_each(|(from, to)| self.network.set_loss(from, to, 0.0));
+            }
+            Relief::Quick(host) => self.machines[host].slowness = 1,
+            Relief::Unclog(links) => {
+                let mut arrivals = Vec::new();
+                for (from, to) in links {
+                    self.network.unclog(self.now, from, to, &mut arrivals);
+                }
+                for (at, packet) in arrivals {
+                    self.schedule(at, Happening::Arrive(packet));
+                }
+            }
+        }
+    }
+
+    /// Ends all faults: nobody stands still, the network is whole, and most of the dead live
+    /// again.
+    pub(super) fn end_storm(&mut self) {
+        self.era += 1;
+        let mut arrivals = Vec::new();
+        self.network.heal(self.now, self.scenario.calm.clone(), &mut arrivals);
+        for (at, packet) in arrivals {
+            self.schedule(at, Happening::Arrive(packet));
+        }
+        for host in 0..self.machines.len() {
+            let machine = &mut self.machines[host];
+            machine.busy_until = machine.busy_until.min(self.now);
+            machine.slowness = 1;
+            machine.kill_in = None;
+            if machine.process.is_none() && self.fate.chance(0.8) {
+                let delay = self.fate.span(Duration::ZERO, Duration::from_millis(50));
+                self.schedule(self.now + delay, Happening::Start(host, self.era));
+            }
+        }
+    }
+}

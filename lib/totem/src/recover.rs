@@ -218,7 +218,7 @@ impl Totem {
             self.stop_token();
         }
         self.timers
-            .set_by(Timer::Beacon, now + self.config.timers.beacon_interval / 4);
+            .set(Timer::Beacon, now + self.config.timers.merge_settle());
     }
 
     /// Delivers, still in the old regular configuration, all before the first hole and before the

@@ -1,1 +1,19 @@
-//! placeholder
+//! How our programs behave as Unix processes, the same in each of them.
+//!
+//! - [`log`]: one event per line on stderr; [`exit`]: messages and exit codes;
+//! - [`argv`]: GNU manners for programs that parse their options with argh;
+//! - [`signal`]: signals as a file descriptor; [`ready`]: systemd's notification socket;
+//! - [`listen`]: sockets passed in; [`pidfile`] and [`background`] for the old way to run a daemon.
+//!
+//! A daemon's `main` is [`exit::main`] around: parse options, [`log::init`], read the file,
+//! [`background::detach`] if asked, [`signal::Signals::install`], open sockets,
+//! [`pidfile::Pidfile::create`], [`ready::Notify::ready`], loop.
+
+pub mod argv;
+pub mod background;
+pub mod exit;
+pub mod listen;
+pub mod log;
+pub mod pidfile;
+pub mod ready;
+pub mod signal;

@@ -1,0 +1,76 @@
+# make demo and make test are the two commands of the README; `make help` lists the rest.
+
+CARGO ?= cargo
+SEEDS ?= 200
+PREFIX ?= /usr/local
+
+.PHONY: help build demo test check simulate mutants ci-simulate bench-view bench-flood fuzz install clean
+
+help:
+	@echo 'make demo          run the whole thing on this machine: no root, no network'
+	@echo 'make test          run the tests; ends with a list of what was skipped and why'
+	@echo 'make check         formatting, lints, docs, man pages'
+	@echo 'make simulate      the ring in simulation: SEEDS=n, or SEED=s to replay one'
+	@echo 'make mutants       plant each known bug and see the simulator catch it'
+	@echo 'make ci-simulate   the simulation at the size that CI asks for'
+	@echo 'make bench-view    how fast views change, in network namespaces'
+	@echo 'make bench-flood   ordered messages per second, in network namespaces'
+	@echo 'make fuzz          fuzz the parsers: SECONDS=n each'
+	@echo 'make install       install programs and man pages below PREFIX=/usr/local'
+
+build:
+	@./tools/need cargo cc make
+	$(CARGO) build --release --bins
+
+demo:
+	@./tools/need cargo cc awk
+	$(CARGO) build --release --bins
+	@examples/demo/run target/release
+
+test:
+	@./tools/need cargo cc
+	@rm -rf target/skipped && mkdir -p target/skipped
+	$(CARGO) build --workspace --bins
+	@status=0; $(CARGO) test --workspace || status=$$?; tests/skipped target/skipped; exit $$status
+
+check:
+	@./tools/need cargo cc
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --quiet
+	@tools/check-man man/*.[0-9]
+
+simulate:
+	$(CARGO) build --release -p totem --bin simulate
+	target/release/simulate $(if $(SEED),--replay $(SEED),--seeds $(SEEDS))
+
+ci-simulate:
+	$(CARGO) build --release -p totem --bin simulate
+	target/release/simulate --require
+
+mutants:
+	@tools/mutants
+
+bench-view:
+	$(CARGO) build --release --bins
+	bench/view target/release
+
+bench-flood:
+	$(CARGO) build --release --bins
+	bench/flood target/release
+
+fuzz:
+	@tools/fuzz
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
+	install target/release/logpub target/release/groupctl $(DESTDIR)$(PREFIX)/bin
+	install target/release/groupd target/release/spreadlogd $(DESTDIR)$(PREFIX)/sbin
+	for page in man/*.[0-9]; do \
+	    section=$${page##*.}; \
+	    install -d $(DESTDIR)$(PREFIX)/share/man/man$$section; \
+	    install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$$section; \
+	done
+
+clean:
+	$(CARGO) clean

@@ -1,1 +1,55 @@
-//! Tests of the programs as processes.
+//! Tests of the programs as processes: what they share.
+//!
+//! A play is a script in `plays/` that starts the real programs, most often on several hosts made
+//! of network namespaces. It prints `ok: ...` for each fact, exits 0 if all hold and 77 if this
+//! machine does not let it run; then a note is left, which `make test` prints at its end.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Exit code of a play that could not run here.
+const SKIPPED: i32 = 77;
+
+/// Where cargo has put the programs that belong to this test run.
+pub fn programs() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
+    profile.to_path_buf()
+}
+
+fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a play and fails with its output if it fails.
+///
+/// # Panics
+///
+/// If the play fails, or the programs are not built.
+pub fn play(name: &str) {
+    let groupd = programs().join("groupd");
+    assert!(groupd.exists(), "{} is not built: run `make test`", groupd.display());
+    let script = package().join("plays").join(name);
+    let output = Command::new("bash").arg(&script).arg(programs()).output();
+    let output = output.unwrap_or_else(|error| panic!("bash {}: {error}", script.display()));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.code() == Some(SKIPPED) {
+        skip(name, text.trim().trim_start_matches("skipped: "));
+        return;
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{text}{errors}", output.status);
+    assert!(text.contains("ok"), "{name} says nothing: {text}");
+    print!("{text}");
+}
+
+/// Leaves a note that this test was skipped and why.
+pub fn skip(name: &str, why: &str) {
+    println!("skipped: {name}: {why}");
+    let notes = package().join("../target/skipped");
+    if notes.is_dir() {
+        std::fs::write(notes.join(name), why).expect("a note about a skipped test");
+    }
+}

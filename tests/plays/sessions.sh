@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Ten thousand sessions on one groupd, all members of one group; one message reaches them all.
+bin=$1
+. "$(dirname "$0")/net.sh" "$@"
+command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
+count=10100
+ulimit -n "$(ulimit -Hn)"
+[ "$(ulimit -n)" -ge $((count + 100)) ] || skip "only $(ulimit -n) open files are allowed here (ulimit -Hn)"
+
+"$bin/groupd" --socket "$scratch/socket" --state-dir "$scratch" 2>"$scratch/groupd.err" &
+until_true 10 'groupd answers' "$bin/groupctl" --socket "$scratch/socket" status
+python3 "$(dirname "$0")/crowd.py" "$scratch/socket" $count || fail 'the crowd'
+echo "ok: $count sessions in one group, each got the message"

@@ -1,0 +1,26 @@
+//! Every play, one test each.
+
+#[test]
+fn membership() {
+    tests::play("membership.sh");
+}
+
+#[test]
+fn segments() {
+    tests::play("segments.sh");
+}
+
+#[test]
+fn sealed() {
+    tests::play("sealed.sh");
+}
+
+#[test]
+fn sessions() {
+    tests::play("sessions.sh");
+}
+
+#[test]
+fn protocol() {
+    tests::play("protocol.sh");
+}

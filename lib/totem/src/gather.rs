@@ -129,7 +129,7 @@ impl Totem {
             counter: self.counter,
             members: self.ring.view.members.to_vec(),
             heard: self.row(now),
-            gone: self.gone.iter().copied().collect(),
+            gone: self.gone.union(&self.shut_out).copied().collect(),
         }
     }
 
@@ -255,11 +255,20 @@ impl Totem {
     /// Takes over what another member of my ring knows to be gone, unless I hear it myself.
     fn learn_gone(&mut self, now: Time, hello: &Hello) {
         let cutoff = self.cutoff(now);
-        for &gone in hello.gone.iter().filter(|gone| **gone != self.me) {
+        let me = self.me;
+        for &gone in hello.gone.iter().filter(|gone| **gone != me) {
             let heard = self.peers.get(&gone.id).is_some_and(|peer| {
                 peer.incarnation == gone.incarnation && peer.hello(cutoff).is_some()
             });
-            if self.ring.view.members.contains(&gone) && !heard {
+            let laggard = self
+                .ring
+                .laggard()
+                .is_some_and(|(member, _)| member == gone);
+            if !self.ring.view.members.contains(&gone) {
+                continue;
+            } else if laggard {
+                self.shut_out(now, gone);
+            } else if !heard {
                 self.gone.insert(gone);
             }
         }
@@ -278,13 +287,18 @@ impl Totem {
                 incarnation: peer.incarnation,
             };
             let hello = peer.hello(since).filter(|hello| hello.gathering)?;
-            (!self.gone.contains(&member)).then_some((member, Some(hello)))
+            (!self.is_out(&member)).then_some((member, Some(hello)))
         };
         self.config
             .members
             .iter()
             .filter_map(|member| candidate(member.id))
             .collect()
+    }
+
+    /// Whether a member of my ring is not to be in the next view.
+    fn is_out(&self, member: &ViewMember) -> bool {
+        self.gone.contains(member) || self.shut_out.contains(member)
     }
 
     /// Proposes a ring if everyone expected is there, or if the time is up, and if it is mine to
@@ -307,7 +321,7 @@ impl Totem {
             .view
             .members
             .iter()
-            .all(|member| members.contains(member) || self.gone.contains(member));
+            .all(|member| members.contains(member) || self.is_out(member));
         // All who gather with us are in, too: a newer life of a member, or a lone one.
         let whole = members.len() == candidates.len();
         if (time_is_up || (complete && whole)) && members[0] == self.me {
@@ -411,6 +425,15 @@ impl Totem {
                 hello.members.contains(other) || hello.heard.iter().any(mutual)
             })
         })
+    }
+
+    /// Leaves a member that still speaks out of the next view, and of merges for a while.
+    pub(crate) fn shut_out(&mut self, now: Time, member: ViewMember) {
+        self.shut_out.insert(member);
+        if let Some(peer) = self.peers.get_mut(&member.id) {
+            peer.flaps = peer.flaps.max(FLAPS_FREE) + 3;
+            peer.flapped_at = now;
+        }
     }
 
     /// Notes who was lost with the last view without leaving.

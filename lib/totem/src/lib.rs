@@ -26,6 +26,7 @@ mod cursor;
 pub mod event;
 mod form;
 mod gather;
+pub mod groups;
 mod node;
 mod order;
 mod queue;

@@ -95,10 +95,14 @@ pub struct Totem {
     /// The token of an idle ring, kept for a while.
     pub(crate) token_held: Option<Token>,
     pub(crate) token_at: Time,
+    /// Since when the ring has been waiting for one member.
+    pub(crate) waiting_since: Option<Time>,
     pub(crate) prefer_token: bool,
     pub(crate) peers: BTreeMap<MemberId, Peer>,
     /// Lives of ring members that are known to have ended.
     pub(crate) gone: BTreeSet<ViewMember>,
+    /// Ring members that speak and hold everybody up: not in the next view.
+    pub(crate) shut_out: BTreeSet<ViewMember>,
     pub(crate) gather_started: Time,
     /// My row of the matrix as I told it last.
     pub(crate) row_told: Vec<Heard>,
@@ -168,9 +172,11 @@ impl Totem {
             token_sent: None,
             token_held: None,
             token_at: now,
+            waiting_since: None,
             prefer_token: false,
             peers: BTreeMap::new(),
             gone: BTreeSet::new(),
+            shut_out: BTreeSet::new(),
             gather_started: now,
             row_told: Vec::new(),
             hellos_sent: 0,
@@ -457,7 +463,7 @@ impl Totem {
         let mut count = 0;
         while let Some(outgoing) = next {
             let body = self.packet(outgoing).map(|packet| {
-                let Outgoing { old_ring, seq } = outgoing;
+                let Outgoing { old_ring, seq, .. } = outgoing;
                 let (hop, origin) = (packet.hop, packet.origin);
                 (
                     DataHeader {
@@ -471,8 +477,8 @@ impl Totem {
             });
             if let Some((header, body)) = body {
                 let length = self.sealer.sealed_length(DATA_HEADER_BYTES + body.len());
-                let longer = count > 0 && length > segment_size;
-                if longer || count == BATCH_MAX || buffer.len() + length > BATCH_BYTES_MAX {
+                let unlike = count > 0 && (length > segment_size || outgoing.only != first.only);
+                if unlike || count == BATCH_MAX || buffer.len() + length > BATCH_BYTES_MAX {
                     self.outgoing.push_front(Queued::Data(outgoing));
                     break;
                 }
@@ -496,7 +502,10 @@ impl Totem {
             };
         }
         let Routes { local, remote, .. } = &self.routes;
-        let destination = Destination::Set(local.clone(), remote.clone());
+        let destination = match first.only {
+            Some(member) => Destination::Member(member),
+            None => Destination::Set(local.clone(), remote.clone()),
+        };
         (count > 0).then_some(Transmit {
             destination,
             class: Class::Data,

@@ -15,6 +15,10 @@ use crate::wire::{Control, Token, split_data};
 /// that babbles on a dead ring must not keep it from being gathered anew.
 const LOSS_EXTENSION_MAX: u32 = 3;
 
+/// A member that misses the same packet for so many visits and token losses is left out.
+const LAGGARD_VISITS: u32 = 50;
+const LAGGARD_LOSSES: u32 = 6;
+
 impl Totem {
     pub(crate) fn handle_token(&mut self, now: Time, from: u16, token: Token) {
         if !matches!(self.state, State::Operational | State::Recover) {
@@ -66,6 +70,23 @@ impl Totem {
         self.stats.retransmitted += visit.before.len() as u64;
         self.send_visit(now, visit);
         self.deliver();
+        self.judge_laggard(now);
+    }
+
+    /// A member that hears the token but cannot get the data holds everybody up: after a time,
+    /// never after a count of visits alone, the ring goes on without it.
+    fn judge_laggard(&mut self, now: Time) {
+        let Some((member, visits)) = self.ring.laggard() else {
+            self.waiting_since = None;
+            return;
+        };
+        let since = *self.waiting_since.get_or_insert(now);
+        let patience = self.config.timers.token_loss * LAGGARD_LOSSES;
+        if visits > LAGGARD_VISITS && now.since(since) > patience && member != self.me {
+            self.waiting_since = None;
+            self.shut_out(now, member);
+            self.enter_gather(now);
+        }
     }
 
     /// Queues what a visit of the token sends, in its order.

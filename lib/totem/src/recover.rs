@@ -209,6 +209,7 @@ impl Totem {
         self.frozen = false;
         self.obligations.clear();
         self.gone.clear();
+        self.shut_out.clear();
         self.queue.rewind();
         self.installed_at = now;
         self.merge_after = now;

@@ -12,11 +12,14 @@ use crate::cursor::Cursor;
 use crate::event::Event;
 use crate::queue::SendQueue;
 use crate::store::{GAP_MAX, Packet, Store};
-use crate::view::View;
+use crate::view::{MemberId, View, ViewMember};
 use crate::wire::{NOBODY, REQUESTS_MAX, Request, Token};
 
 /// How far a member's window may reach, in packets per rotation, whatever its buffers hold.
 pub(crate) const WINDOW_MAX: u32 = 1024;
+
+/// After so many visits at which a member still misses the same packet, it is repeated by unicast.
+const UNICAST_VISITS: u32 = 4;
 
 /// A packet to transmit: new, or again because somebody misses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(crate) struct Outgoing {
     /// As [`DataHeader::old_ring`](crate::wire::DataHeader::old_ring).
     pub(crate) old_ring: u16,
     pub(crate) seq: u64,
+    /// For this member alone, by unicast: multicast does not reach it.
+    pub(crate) only: Option<MemberId>,
 }
 
 /// What a visit of the token leads to: packets before the token, the token, packets after it.
@@ -61,6 +66,9 @@ pub(crate) struct Ring {
     backlog_sent: u64,
     /// Highest packet of my own.
     pub(crate) own_high: u64,
+    /// The aru of the last token, who lowered it, and since how many visits neither changed.
+    aru_arrived: (u64, u16),
+    aru_unchanged: u32,
     /// Since my last visit I asked the representative to let the token go, or, if that is me, I
     /// was asked.
     pub(crate) kicked: bool,
@@ -82,6 +90,8 @@ impl Ring {
             sent: 0,
             backlog_sent: 0,
             own_high: 0,
+            aru_arrived: (0, NOBODY),
+            aru_unchanged: 0,
             kicked: false,
         }
     }
@@ -126,6 +136,7 @@ impl Ring {
         self.kicked = false;
         self.hop = token.hop;
         self.high = self.high.max(token.seq);
+        self.watch_aru(&token);
 
         let repeated = self.answer_requests(&mut token, old_store);
         let others = token.rotation_packets.saturating_sub(self.sent);
@@ -153,7 +164,11 @@ impl Ring {
         let mut before = repeated;
         // Accelerated: half of the new packets follow the token.
         let early = new - new / 2;
-        let outgoing = |seq| Outgoing { old_ring: 0, seq };
+        let outgoing = |seq| Outgoing {
+            old_ring: 0,
+            seq,
+            only: None,
+        };
         before.extend((first_new..first_new + early).map(outgoing));
         let after = (first_new + early..first_new + new).map(outgoing).collect();
         Visit {
@@ -175,6 +190,20 @@ impl Ring {
             && token.requests.is_empty()
     }
 
+    /// Notes whether the ring waits for one member that does not get what it misses.
+    fn watch_aru(&mut self, token: &Token) {
+        let arrived = (token.aru, token.aru_by);
+        let waits = arrived == self.aru_arrived && token.aru < token.seq && token.aru_by != NOBODY;
+        self.aru_unchanged = if waits { self.aru_unchanged + 1 } else { 0 };
+        self.aru_arrived = arrived;
+    }
+
+    /// The member for which the ring has been waiting, and for how many of my visits.
+    pub(crate) fn laggard(&self) -> Option<(ViewMember, u32)> {
+        let member = self.view.members.get(usize::from(self.aru_arrived.1))?;
+        (self.aru_unchanged > 0).then_some((*member, self.aru_unchanged))
+    }
+
     /// Takes from the token the requests that I can answer, as many as one visit may repeat.
     fn answer_requests(
         &mut self,
@@ -182,6 +211,10 @@ impl Ring {
         old_store: impl Fn(u16, u64) -> bool,
     ) -> Vec<Outgoing> {
         let most = (self.window / 2).max(8) as usize;
+        let laggard = self
+            .laggard()
+            .filter(|(_, visits)| *visits > UNICAST_VISITS);
+        let only = laggard.map(|(member, _)| member.id);
         let mut answers = Vec::new();
         let mut left = Vec::new();
         for request in token.requests.drain(..) {
@@ -192,7 +225,11 @@ impl Ring {
                     _ => old_store(old_ring, seq),
                 };
                 if held && answers.len() < most {
-                    answers.push(Outgoing { old_ring, seq });
+                    answers.push(Outgoing {
+                        old_ring,
+                        seq,
+                        only,
+                    });
                 } else {
                     extend_runs(
                         &mut left,

@@ -31,6 +31,9 @@ struct Network {
     refusing: BTreeSet<MemberId>,
     /// Directed links that are cut.
     cut: BTreeSet<(MemberId, MemberId)>,
+    /// Members that get no multicast, and members that get no data at all.
+    deaf_to_sets: BTreeSet<MemberId>,
+    deaf_to_data: BTreeSet<MemberId>,
     /// Loses every n-th data packet if not zero.
     lose_data_every: usize,
     sent: usize,
@@ -78,6 +81,8 @@ impl Network {
             silent: BTreeSet::new(),
             refusing: BTreeSet::new(),
             cut: BTreeSet::new(),
+            deaf_to_sets: BTreeSet::new(),
+            deaf_to_data: BTreeSet::new(),
             lose_data_every: 0,
             sent: 0,
             flights: VecDeque::new(),
@@ -137,7 +142,13 @@ impl Network {
                 Destination::Segment(local) => local.to_vec(),
                 Destination::Set(local, remote) => {
                     self.multicasts += 1;
-                    local.iter().chain(remote.iter()).copied().collect()
+                    let heard = |to: &&MemberId| !self.deaf_to_sets.contains(*to);
+                    local
+                        .iter()
+                        .filter(heard)
+                        .chain(remote.iter())
+                        .copied()
+                        .collect()
                 }
             };
             for datagram in buffer.chunks(transmit.segment_size) {
@@ -182,6 +193,9 @@ impl Network {
             ..
         } = flight;
         let now = self.now;
+        if class == Class::Data && self.deaf_to_data.contains(&to) {
+            return;
+        }
         if self.cut.contains(&(from, to)) || self.silent.contains(&to) {
             return;
         }
@@ -653,4 +667,29 @@ fn an_idle_ring_is_quiet_and_answers_at_once() {
         assert!(network.now.since(before) < Duration::from_millis(1));
         network.run_for(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn what_multicast_does_not_carry_comes_by_unicast() {
+    let mut network = Network::joined(3);
+    network.deaf_to_sets.insert(id(3));
+    for round in 0..20 {
+        network.submit(1, Service::Safe, format!("{round}"));
+    }
+    network.run_until("20 deliveries", |n| {
+        (1..=3).all(|at| n.deliveries(at).len() == 20)
+    });
+    assert!((1..=3).all(|number| network.nodes[&id(number)].stats().gathers == 0));
+}
+
+#[test]
+fn a_member_that_gets_no_data_at_all_is_left_out() {
+    let mut network = Network::joined(3);
+    network.deaf_to_data.insert(id(2));
+    network.submit(1, Service::Agreed, "x");
+    network.run_until_view(&[1, 3]);
+    network.submit(1, Service::Safe, "y");
+    network.run_until("both", |n| {
+        n.deliveries(1).len() == 2 && n.deliveries(3).len() == 2
+    });
 }

@@ -1,6 +1,6 @@
 //! A simulated host: its clock, its disk, its receive buffers, and the process that may run on it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::faults::Fault;
 use super::network::Packet;
@@ -39,6 +39,8 @@ pub(super) struct Process {
     /// Its state after the last input, to see when a recovery is interrupted.
     pub(super) state: State,
     pub(super) leaving: bool,
+    /// How often it lost each other member.
+    pub(super) losses: BTreeMap<MemberId, u32>,
     /// Messages submitted on each lane.
     submitted: [u32; 2],
 }
@@ -46,7 +48,7 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn new(id: ProcessId, totem: Totem) -> Process {
         let state = totem.state();
-        Process { id, totem, state, leaving: false, submitted: [0; 2] }
+        Process { id, totem, state, leaving: false, losses: BTreeMap::new(), submitted: [0; 2] }
     }
 
     /// Identity of the next message of a lane.
@@ -78,8 +80,8 @@ pub(super) struct Machine {
     pub(super) slowness: u32,
     /// Kill the process when it next waits for its disk, or is in a recovery.
     pub(super) kill_in: Option<Fault>,
-    /// A wake-up is scheduled.
-    pub(super) wakes: bool,
+    /// The instant of the wake-up that counts; others are stale.
+    pub(super) wake_at: Option<Time>,
     /// The next action of the clients is scheduled.
     pub(super) clients_wake: bool,
     /// The instant of the timer that counts; others are stale.
@@ -107,7 +109,7 @@ impl Machine {
             busy_until: Time(0),
             slowness: 1,
             kill_in: None,
-            wakes: false,
+            wake_at: None,
             clients_wake: false,
             timer_at: None,
             timer_due: false,

@@ -204,6 +204,8 @@ impl World<'_> {
             machine.busy_until = machine.busy_until.min(self.now);
             machine.slowness = 1;
             machine.kill_in = None;
+            self.wake_when_free(host);
+            let machine = &self.machines[host];
             if machine.process.is_none() && self.fate.chance(0.8) {
                 let delay = self.fate.span(Duration::ZERO, Duration::from_millis(50));
                 self.schedule(self.now + delay, Happening::Start(host, self.era));

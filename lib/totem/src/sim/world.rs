@@ -20,7 +20,7 @@ use super::random::Random;
 use super::scenario::{Mood, Scenario};
 use super::trace::{Digest, Lane, MessageId, ProcessId, Record, What};
 use crate::config::{Config, Key, MemberConfig, Start};
-use crate::event::{Class, Delivery, Destination, Event, Service, Transmit};
+use crate::event::{Class, Delivery, Destination, Event, Notice, Service, Transmit};
 use crate::node::{State, Totem};
 use crate::time::Time;
 use crate::view::{Incarnation, MemberId, ViewMember};
@@ -29,6 +29,12 @@ use crate::view::{Incarnation, MemberId, ViewMember};
 const PACKETS_BEFORE_TIMER: u32 = 32;
 /// What the wall clock of the hosts shows when the simulation begins, in seconds.
 const WALL_CLOCK_SECONDS: u64 = 1_700_000_000;
+
+/// A member takes back another one that it lost so often without making it wait, and makes it
+/// wait so long at most.
+const LOSSES_FREE: u32 = 4;
+const DAMPING_MAX: Duration = Duration::from_secs(31);
+const SETTLE_STEP: Duration = Duration::from_millis(500);
 
 /// What a run amounted to.
 #[derive(Clone, Debug, Default)]
@@ -247,7 +253,11 @@ impl<'a> World<'a> {
                 self.schedule(self.machines[host].busy_until, happening);
             }
             Happening::Arrive(packet) => self.arrive(packet),
-            Happening::Wake(host) => self.wake(host),
+            Happening::Wake(host) if self.machines[host].wake_at == Some(self.now) => {
+                self.machines[host].wake_at = None;
+                self.wake_when_free(host);
+            }
+            Happening::Wake(_) => {}
             Happening::Timer(host) => self.timer(host),
             Happening::Persisted(host, process, counter) => self.persisted(host, process, counter),
             Happening::Refused(host, process, member) => {
@@ -288,7 +298,7 @@ impl<'a> World<'a> {
     fn next_phase(&mut self) {
         match self.phase {
             Phase::Storm => self.begin_settle(),
-            Phase::Settle => self.begin_calm(),
+            Phase::Settle => self.end_settling(),
             Phase::Calm => self.enter(Phase::Drain, self.scenario.arrival_bound()),
             Phase::Drain => {
                 self.check_caught_up();
@@ -313,11 +323,27 @@ impl<'a> World<'a> {
         self.enter(Phase::Settle, self.scenario.settle_bound());
     }
 
-    fn begin_calm(&mut self) {
-        if let Err(violation) = self.oracle.check_together(self.now) {
-            self.violation = Some(violation);
-            return;
+    /// The members have had the time that E18 gives them; those that lost each other again and
+    /// again have more, because a member makes such others wait.
+    fn end_settling(&mut self) {
+        let leaves = self.machines.iter().filter_map(|machine| machine.process.as_ref()).any(|process| process.leaving);
+        match self.oracle.check_together(self.now) {
+            Ok(()) if !leaves => self.begin_calm(),
+            Ok(()) => self.break_rule("E18", None, "a member that leaves is still there".into()),
+            Err(_) if self.now.since(self.phase_began) < self.settle_bound() => {
+                self.schedule(self.now + SETTLE_STEP, Happening::NextPhase);
+            }
+            Err(violation) => self.violation = Some(violation),
         }
+    }
+
+    fn settle_bound(&self) -> Duration {
+        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let damped = processes.flat_map(|process| process.losses.values()).any(|losses| *losses > LOSSES_FREE);
+        self.scenario.settle_bound() + if damped { DAMPING_MAX } else { Duration::ZERO }
+    }
+
+    fn begin_calm(&mut self) {
         self.totals.calms += 1;
         if let Some(since) = self.together_since {
             self.totals.settled_after = self.totals.settled_after.max(since.since(self.phase_began));
@@ -466,6 +492,11 @@ impl<'a> World<'a> {
                 self.close(host);
             }
             Event::Notice(notice) => {
+                if let Notice::Evicted { member, .. } = notice
+                    && let Some(process) = &mut self.machines[host].process
+                {
+                    *process.losses.entry(member).or_default() += 1;
+                }
                 self.tell(&format_args!("{:>12.6} p{:<3} {notice:?}", self.now.0 as f64 / 1e9, id.0));
             }
         }
@@ -494,7 +525,7 @@ impl<'a> World<'a> {
         let submitted = process.totem.submit(machine.clock.local(self.now), service, data);
         let id = process.id;
         if submitted.is_err() {
-            self.break_rule("E19", id, "refuses a message although its queue is not full");
+            self.break_rule("E19", Some(id), "refuses a message although its queue is not full".into());
             return;
         }
         self.record(id, What::Submit { message, service, hash });
@@ -620,28 +651,28 @@ impl<'a> World<'a> {
         }
         if !machine.receive(packet) {
             self.totals.faults.count(Fault::Overflow);
-        } else if !machine.wakes {
-            if machine.busy_until <= self.now {
-                self.wake(to);
-            } else {
-                machine.wakes = true;
-                let at = machine.busy_until;
-                self.schedule(at, Happening::Wake(to));
-            }
+        } else {
+            self.wake_when_free(to);
+        }
+    }
+
+    /// The process looks at its sockets and timers, at once or when it is no more busy.
+    pub(super) fn wake_when_free(&mut self, host: Host) {
+        let machine = &mut self.machines[host];
+        let at = machine.busy_until;
+        if at <= self.now {
+            self.wake(host);
+        } else if machine.wake_at.is_none_or(|wake_at| at < wake_at) {
+            machine.wake_at = Some(at);
+            self.schedule(at, Happening::Wake(host));
         }
     }
 
     /// The process takes a datagram, or its timers if they have waited long enough.
     fn wake(&mut self, host: Host) {
         let machine = &mut self.machines[host];
-        machine.wakes = false;
+        machine.wake_at = None;
         if machine.process.is_none() {
-            return;
-        }
-        if machine.busy_until > self.now {
-            machine.wakes = true;
-            let at = machine.busy_until;
-            self.schedule(at, Happening::Wake(host));
             return;
         }
         let timer_first = machine.timer_due && machine.packets_since_timer >= PACKETS_BEFORE_TIMER;
@@ -657,10 +688,8 @@ impl<'a> World<'a> {
             self.input(host, Totem::handle_timeout);
         }
         let machine = &mut self.machines[host];
-        if machine.process.is_some() && (machine.has_packets() || machine.timer_due) && !machine.wakes {
-            machine.wakes = true;
-            let at = machine.busy_until;
-            self.schedule(at, Happening::Wake(host));
+        if machine.process.is_some() && (machine.has_packets() || machine.timer_due) {
+            self.wake_when_free(host);
         }
     }
 
@@ -677,9 +706,7 @@ impl<'a> World<'a> {
             return;
         }
         machine.timer_due = true;
-        if !machine.wakes {
-            self.wake(host);
-        }
+        self.wake_when_free(host);
     }
 
     fn arm_timer(&mut self, host: Host) {
@@ -748,8 +775,8 @@ impl<'a> World<'a> {
         }
     }
 
-    fn break_rule(&mut self, rule: &'static str, process: ProcessId, seen: &str) {
-        let violation = Violation { rule, at: self.now, process: Some(process), seen: seen.into() };
+    fn break_rule(&mut self, rule: &'static str, process: Option<ProcessId>, seen: String) {
+        let violation = Violation { rule, at: self.now, process, seen };
         self.violation.get_or_insert(violation);
     }
 

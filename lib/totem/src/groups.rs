@@ -1,0 +1,487 @@
+//! Process groups: who is a member of what, and which session gets which message.
+//!
+//! [`Groups`] stands on top of one [`Totem`](crate::Totem) and below the sessions of its daemon,
+//! and like the ring it does no I/O. Joins, leaves, disconnections and messages are bytes that the
+//! driver submits to the ring; what the ring delivers goes in by
+//! [`handle_delivery`](Groups::handle_delivery) and comes out as [`GroupEvent`]s.
+//!
+//! # Ring changes
+//!
+//! The table of groups changes only with ordered deliveries, so daemons that deliver the same have
+//! the same table. The daemons that share it are the *synced set*: all members of the view once
+//! tables have been exchanged, and from a ring change on those of them that came along.
+//!
+//! - Transitional configuration: members at daemons that are not in it leave the table, and
+//!   groups that had some are told (`Transition`). Until the change ends they get their
+//!   memberships as [`Cause::Network`].
+//! - Regular configuration with nobody but the synced set: the change ends at once, with one
+//!   membership for each group that lost somebody, and nothing for the others.
+//! - Regular configuration where sets meet: tables are exchanged (`exchange.rs`). What is ordered
+//!   meanwhile waits. Then every group that lost somebody or has members in several sets gets one
+//!   membership, whose vs sets are the synced sets that its members came in.
+//! - Another change before the exchange is complete: nobody who comes along has completed it. What
+//!   waited is applied to the table of the old synced set, as if the sets had not met.
+//!
+//! The synced sets of a view are disjoint, so the first member of one names it, and the group ids
+//! that are made in it during a change, under that member, are not made in another set.
+
+mod envelope;
+mod event;
+mod exchange;
+mod local;
+mod name;
+mod sessions;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::Delivery;
+use crate::view::{MemberId, Transition, View, ViewMember};
+
+pub use envelope::DESTINATIONS_MAX;
+pub use event::{Attributes, Cause, Destinations, GroupEvent, GroupId, Membership, SessionId};
+pub use local::{GROUPS_PER_SESSION_MAX, GroupSummary};
+pub use name::{DAEMON_NAME_BYTES_MAX, GroupName, PrivateName};
+pub use sessions::NotUnique;
+
+use envelope::{Envelope, Multicast};
+use exchange::{Exchange, Received, Stamp};
+use name::Member;
+use sessions::Sessions;
+use table::{Ranks, Table};
+
+/// Group ids made during a ring change have indices behind this one: some may settle in the ring,
+/// and number its memberships from 1, whose other members abandon it.
+const CHANGE_INDEX: u32 = 1 << 30;
+
+/// The process-group layer of one daemon. See the [module documentation](self).
+#[derive(Debug)]
+pub struct Groups {
+    me: MemberId,
+    names: BTreeMap<MemberId, String>,
+    sessions: Sessions,
+    table: Table,
+    view: Option<View>,
+    ranks: Ranks,
+    /// The daemons that have seen all that this one has, in view order; this one is among them.
+    synced: Vec<ViewMember>,
+    /// The id of the last change of any group.
+    last: GroupId,
+    exchange: Option<Exchange>,
+    stats: GroupStats,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupStats {
+    /// Deliveries that this layer cannot have submitted.
+    pub malformed: u64,
+    /// Parts of tables that were told for another ring.
+    pub stale_states: u64,
+    /// Exchanges begun.
+    pub exchanges: u64,
+}
+
+impl Groups {
+    /// A daemon without view, sessions and groups; `names` as for [`set_names`](Self::set_names).
+    pub fn new(me: MemberId, names: BTreeMap<MemberId, String>) -> Groups {
+        Groups {
+            me,
+            names,
+            sessions: Sessions::default(),
+            table: Table::default(),
+            view: None,
+            ranks: Ranks::new(),
+            synced: Vec::new(),
+            last: GroupId {
+                representative: me,
+                time: 0,
+                index: 0,
+            },
+            exchange: None,
+            stats: GroupStats::default(),
+        }
+    }
+
+    /// Takes the names of all configured daemons, of which at most
+    /// [`DAEMON_NAME_BYTES_MAX`] bytes are used. One without a name goes by its id.
+    pub fn set_names(&mut self, names: BTreeMap<MemberId, String>) {
+        self.names = names;
+    }
+
+    /// Takes what the ring delivered.
+    ///
+    /// Bytes that no `Groups` submitted are counted and ignored.
+    pub fn handle_delivery(&mut self, delivery: &Delivery, out: &mut Vec<GroupEvent>) {
+        match (Envelope::decode(&delivery.data), &mut self.exchange) {
+            (Err(_), _) => self.stats.malformed += 1,
+            (Ok(Envelope::State(chunk)), _) => self.handle_state(delivery.sender, &chunk, out),
+            (Ok(envelope), Some(exchange)) => exchange.held.push((delivery.sender, envelope)),
+            (Ok(envelope), None) => self.apply(delivery.sender, envelope, out),
+        }
+    }
+
+    /// Takes a transitional configuration.
+    pub fn handle_transitional(&mut self, transition: &Transition, out: &mut Vec<GroupEvent>) {
+        self.abandon_exchange(out);
+        let (kept, lost): (Vec<_>, Vec<_>) = self
+            .synced
+            .iter()
+            .partition(|member| transition.members.contains(member));
+        self.synced = kept;
+        self.last = GroupId {
+            representative: self.lineage(),
+            time: transition.to.counter as u32,
+            index: CHANGE_INDEX,
+        };
+        let lost: BTreeSet<MemberId> = lost.iter().map(|member| member.id).collect();
+        for name in self.table.lose(&lost) {
+            self.tell_transition(name, out);
+        }
+    }
+
+    /// Takes a regular configuration.
+    ///
+    /// What it appends to `submit` must be ordered before all that has no place in the order yet:
+    /// give it to [`submit_first`](crate::Totem::submit_first), in agreed service.
+    pub fn handle_regular(
+        &mut self,
+        view: &View,
+        out: &mut Vec<GroupEvent>,
+        submit: &mut Vec<Bytes>,
+    ) {
+        debug_assert!(
+            self.exchange.is_none(),
+            "two regular configurations in a row"
+        );
+        self.view = Some(view.clone());
+        self.ranks = view
+            .members
+            .iter()
+            .enumerate()
+            .map(|(rank, m)| (m.id, rank))
+            .collect();
+        let alone = view.members.len() == 1;
+        let together = view.members.len() == self.synced.len()
+            && view
+                .members
+                .iter()
+                .all(|member| self.synced.contains(member));
+        if alone || together {
+            if self.synced[..] != view.members[..] {
+                self.table.sort(&self.ranks);
+            }
+            self.settle(view);
+            let gid = self.next_gid();
+            for name in self.table.end_transitions(gid) {
+                self.tell_loss(name, out);
+            }
+        } else {
+            let stamp = Stamp {
+                ring: view.ring,
+                lineage: self.lineage(),
+            };
+            submit.extend(exchange::encode_part(&stamp, &self.table, self.me));
+            self.exchange = Some(Exchange::new(view));
+            self.stats.exchanges += 1;
+        }
+    }
+
+    /// Whether messages of sessions may be submitted: not before the first view, and not while
+    /// tables are exchanged.
+    pub fn ready(&self) -> bool {
+        self.view.is_some() && self.exchange.is_none()
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> GroupStats {
+        self.stats
+    }
+
+    fn handle_state(&mut self, sender: MemberId, chunk: &[u8], out: &mut Vec<GroupEvent>) {
+        let Some(exchange) = &mut self.exchange else {
+            self.stats.stale_states += 1;
+            return;
+        };
+        match exchange.receive(sender, chunk) {
+            Err(_) => self.stats.malformed += 1,
+            Ok(Received::Stale) => self.stats.stale_states += 1,
+            Ok(Received::Partial) => {}
+            Ok(Received::Complete) => self.complete_exchange(out),
+        }
+    }
+
+    /// The name of the synced set: its first member.
+    fn lineage(&self) -> MemberId {
+        self.synced.first().map_or(self.me, |member| member.id)
+    }
+
+    /// All of the view share the table from here on.
+    fn settle(&mut self, view: &View) {
+        self.synced = view.members.to_vec();
+        self.last = GroupId {
+            representative: view.ring.representative,
+            time: view.ring.counter as u32,
+            index: 0,
+        };
+    }
+
+    /// The next id; all memberships that end one ring change have the same.
+    fn next_gid(&mut self) -> GroupId {
+        self.last.index = self.last.index.wrapping_add(1);
+        self.last
+    }
+
+    fn complete_exchange(&mut self, out: &mut Vec<GroupEvent>) {
+        let (Some(mut exchange), Some(view)) = (self.exchange.take(), self.view.clone()) else {
+            return;
+        };
+        let lineage = self.lineage();
+        self.settle(&view);
+        let gid = self.next_gid();
+        self.table = Table::default();
+        for (name, merged) in exchange.merge(&view) {
+            let kept = merged.unchanged();
+            let members = merged.members();
+            let sessions: Vec<_> = members
+                .iter()
+                .filter_map(|member| self.local_session(*member))
+                .collect();
+            self.table
+                .insert_group(name, kept.unwrap_or(gid), members, &self.ranks, &sessions);
+            let own_set = merged
+                .origins
+                .iter()
+                .position(|origin| origin.lineage == lineage);
+            if let (None, Some(own_set), Some(group)) = (kept, own_set, self.table.get(&name)) {
+                let sets: Vec<&[Member]> = merged
+                    .origins
+                    .iter()
+                    .map(|origin| &origin.members[..])
+                    .collect();
+                self.tell_network(name, group.watchers(), &sets, own_set, out);
+            }
+        }
+        for (sender, envelope) in exchange.held {
+            self.apply(sender, envelope, out);
+        }
+    }
+
+    /// The sets that met part again before they knew each other's tables.
+    fn abandon_exchange(&mut self, out: &mut Vec<GroupEvent>) {
+        if let Some(exchange) = self.exchange.take() {
+            for (sender, envelope) in exchange.held {
+                self.apply(sender, envelope, out);
+            }
+        }
+    }
+
+    fn apply(&mut self, sender: MemberId, envelope: Envelope, out: &mut Vec<GroupEvent>) {
+        // The sessions of a daemon that is not in the synced set are not in the table: it tells of
+        // them itself if we meet.
+        let synced = sender == self.me || self.synced.iter().any(|member| member.id == sender);
+        let member = |name| Member {
+            daemon: sender,
+            name,
+        };
+        match envelope {
+            Envelope::Multicast(message) => self.pass_on(sender, message, out),
+            Envelope::Join { who, group } if synced => self.join_member(member(who), group, out),
+            Envelope::Leave { who, group } if synced => self.leave_member(member(who), group, out),
+            Envelope::Kill { who } if synced => self.kill_member(member(who), out),
+            _ => {}
+        }
+    }
+
+    fn join_member(&mut self, member: Member, name: GroupName, out: &mut Vec<GroupEvent>) {
+        if self.table.contains(&name, member) {
+            return;
+        }
+        let gid = self.next_gid();
+        let session = self.local_session(member);
+        let before = self.table.get(&name).filter(|group| group.in_transition);
+        let before = before.map(|group| (group.members().to_vec(), group.watchers().clone()));
+        self.table.insert(name, gid, member, &self.ranks, session);
+        match before {
+            Some((others, watchers)) => {
+                // Who comes during a change does not share what the others delivered before.
+                let sets = [&others[..], &[member]];
+                self.tell_network(name, &watchers, &sets, 0, out);
+                if let Some((id, _)) = session.filter(|(_, session)| session.wants_membership) {
+                    self.tell_network(name, &Arc::from([id]), &sets, 1, out);
+                }
+                self.tell_transition(name, out);
+            }
+            None => {
+                let who = self.private_group_of(member);
+                self.tell_change(name, Cause::Join(who), who, out);
+            }
+        }
+    }
+
+    fn leave_member(&mut self, member: Member, name: GroupName, out: &mut Vec<GroupEvent>) {
+        if !self.table.contains(&name, member) {
+            return;
+        }
+        let who = self.private_group_of(member);
+        let session = self.local_session(member);
+        self.remove_member(member, name, Cause::Leave(who), out);
+        if let Some((to, session)) = session
+            && session.wants_membership
+        {
+            out.push(GroupEvent::SelfLeave { to, group: name });
+        }
+    }
+
+    fn kill_member(&mut self, member: Member, out: &mut Vec<GroupEvent>) {
+        let who = self.private_group_of(member);
+        let groups: Vec<GroupName> = self.table.groups_of(member).copied().collect();
+        for name in groups {
+            self.remove_member(member, name, Cause::Disconnect(who), out);
+        }
+        if member.daemon == self.me {
+            self.sessions.release(member.name);
+        }
+    }
+
+    fn remove_member(
+        &mut self,
+        member: Member,
+        name: GroupName,
+        cause: Cause,
+        out: &mut Vec<GroupEvent>,
+    ) {
+        let session = self.local_session(member).map(|(id, _)| id);
+        let gid = self.next_gid();
+        self.table.remove(&name, gid, member, session);
+        if self
+            .table
+            .get(&name)
+            .is_some_and(|group| group.in_transition)
+        {
+            self.tell_loss(name, out);
+            self.tell_transition(name, out);
+        } else {
+            self.tell_change(name, cause, self.private_group_of(member), out);
+        }
+    }
+
+    /// Tells a membership with one changed member.
+    fn tell_change(
+        &self,
+        name: GroupName,
+        cause: Cause,
+        who: GroupName,
+        out: &mut Vec<GroupEvent>,
+    ) {
+        let Some(group) = self.table.get(&name) else {
+            return;
+        };
+        if group.watchers().is_empty() {
+            return;
+        }
+        let membership = Membership {
+            group: name,
+            gid: group.gid,
+            cause,
+            members: private_groups(&self.names, group.members()),
+            vs_sets: Arc::new([Arc::new([who])]),
+            own_set: 0,
+        };
+        out.push(GroupEvent::Membership {
+            to: group.watchers().clone(),
+            membership,
+        });
+    }
+
+    /// Tells a membership made by the network to receivers in the set `own_set`.
+    fn tell_network(
+        &self,
+        name: GroupName,
+        to: &Arc<[SessionId]>,
+        sets: &[&[Member]],
+        own_set: usize,
+        out: &mut Vec<GroupEvent>,
+    ) {
+        let Some(group) = self.table.get(&name) else {
+            return;
+        };
+        if to.is_empty() {
+            return;
+        }
+        let membership = Membership {
+            group: name,
+            gid: group.gid,
+            cause: Cause::Network,
+            members: private_groups(&self.names, group.members()),
+            vs_sets: sets
+                .iter()
+                .map(|set| private_groups(&self.names, set))
+                .collect(),
+            own_set,
+        };
+        out.push(GroupEvent::Membership {
+            to: to.clone(),
+            membership,
+        });
+    }
+
+    /// Tells that those who are left came together.
+    fn tell_loss(&self, name: GroupName, out: &mut Vec<GroupEvent>) {
+        if let Some(group) = self.table.get(&name) {
+            self.tell_network(name, group.watchers(), &[group.members()], 0, out);
+        }
+    }
+
+    fn tell_transition(&self, name: GroupName, out: &mut Vec<GroupEvent>) {
+        if let Some(group) = self.table.get(&name)
+            && !group.watchers().is_empty()
+        {
+            let to = group.watchers().clone();
+            out.push(GroupEvent::Transition {
+                to,
+                group: name,
+                gid: group.gid,
+            });
+        }
+    }
+
+    fn pass_on(&self, sender: MemberId, message: Multicast, out: &mut Vec<GroupEvent>) {
+        let excluded = (message.self_discard && sender == self.me)
+            .then(|| self.sessions.find(message.who))
+            .flatten()
+            .map(|(id, _)| id);
+        if let Some(to) = self.receivers(&message.destinations, excluded) {
+            out.push(GroupEvent::Message {
+                to,
+                sender: self.private_group_of(Member {
+                    daemon: sender,
+                    name: message.who,
+                }),
+                attributes: message.attributes,
+                destinations: message.destinations,
+                payload: message.payload,
+            });
+        }
+    }
+}
+
+/// Names for clients, in the order of the members.
+fn private_groups(names: &BTreeMap<MemberId, String>, members: &[Member]) -> Arc<[GroupName]> {
+    members
+        .iter()
+        .map(|member| private_group(names, *member))
+        .collect()
+}
+
+fn private_group(names: &BTreeMap<MemberId, String>, member: Member) -> GroupName {
+    match names.get(&member.daemon) {
+        Some(daemon) => GroupName::private(member.name, daemon),
+        None => GroupName::private(member.name, &member.daemon.to_string()),
+    }
+}

@@ -46,6 +46,7 @@ Spread_Segment 127.0.0.255:$port {
     web3 127.0.0.3
 }
 SpreadSocket = false
+StateDir = $scratch
 CONF
 
 say 'the access logs of three web servers'
@@ -64,7 +65,7 @@ say "$total lines, $((bytes / 1000)) kB$([ -z "${LOG:-}" ] || echo " of $LOG")"
 for i in 1 2 3; do
     mkdir -m 700 "$scratch/web$i"
     "$bin/groupd" -c "$scratch/spread.conf" -n "web$i" --socket "$scratch/web$i/socket" \
-        --state-dir "$scratch/web$i" 2>"$scratch/groupd$i.err" &
+        2>"$scratch/groupd$i.err" &
     pids+=($!)
 done
 for i in 1 2 3; do until_true 10 "web$i in a ring of three" ring_is_whole "$i"; done

@@ -75,7 +75,7 @@ three_hosts() {
         echo "Spread_Segment 239.77.0.1:$port {"
         for i in 1 2 3; do echo "    host$i 10.77.0.$i"; done
         echo '}'
-        echo 'SpreadSocket = false'
+        printf 'SpreadSocket = false\nStateDir = %s\n' "$scratch"
         [ -z "${key:-}" ] || echo "Key = $key"
         [ -z "${detection:-}" ] || echo "FailureDetection = $detection"
     } >"$scratch/spread.conf"
@@ -90,7 +90,7 @@ make_key() {
 # start_groupd I: starts the daemon of a host; groupds[I] is its pid.
 start_groupd() {
     nsenter -t "${anchors[$1]}" -n "$bin/groupd" -c "$scratch/spread.conf" -n "host$1" \
-        --socket "$scratch/host$1/socket" --state-dir "$scratch/host$1" \
+        --socket "$scratch/host$1/socket" \
         2>>"$scratch/groupd$1.err" &
     groupds[$1]=$!
 }

@@ -15,9 +15,10 @@ Spread_Segment 127.0.0.255:$port {
 }
 SpreadSocket = false
 ListenTCP = 127.0.0.1:$port
+StateDir = $scratch/one
 CONF
 mkdir "$scratch/one"
-"$bin/groupd" -c "$scratch/one.conf" --socket "$scratch/one/socket" --state-dir "$scratch/one" \
+"$bin/groupd" -c "$scratch/one.conf" --socket "$scratch/one/socket" \
     2>"$scratch/one.err" &
 until_true 10 'groupd answers' "$bin/groupctl" --socket "$scratch/one/socket" status
 until_true 10 'three hosts see each other' views_are 'host1 host2 host3' 1 2 3

@@ -19,7 +19,7 @@ for s in 1 2 3; do
     done
     echo '}' >>"$scratch/spread.conf"
 done
-printf 'SpreadSocket = false\nKey = %s\n' "$key" >>"$scratch/spread.conf"
+printf 'SpreadSocket = false\nKey = %s\nStateDir = %s\n' "$key" "$scratch" >>"$scratch/spread.conf"
 hosts=(11 12 13 21 22 23 31 32 33)
 for i in "${hosts[@]}"; do start_groupd "$i"; done
 all="${hosts[*]/#/host}"
@@ -35,7 +35,7 @@ count_run() {
         captures[s]=$!
     done
     for s in 1 2 3; do until_true 5 'tcpdump listens' grep -q listening "$scratch/tcpdump$s.err"; done
-    ctl 11 flood --group wire --messages 500 --bytes 1000 --window 1 --members "$2" >"$scratch/flood" ||
+    ctl 11 flood --group wire --messages 500 --bytes 1000 --window 1 --members "$2" --senders 1 >"$scratch/flood" ||
         fail "flood: $(cat "$scratch/flood")"
     for s in 1 2 3; do
         kill -INT "${captures[s]}" && wait "${captures[s]}"
@@ -47,7 +47,7 @@ one=$(count_run one 1)
 echo "1 subscriber:  $one data packets on the three segments"
 subscribers=()
 for i in "${hosts[@]:1}"; do
-    ctl "$i" flood --group wire --receive-only --messages 500 --members 9 >/dev/null 2>>"$scratch/flood.err" &
+    ctl "$i" flood --group wire --receive-only --messages 500 --members 9 --senders 1 >/dev/null 2>>"$scratch/flood.err" &
     subscribers+=($!)
 done
 nine=$(count_run nine 9)

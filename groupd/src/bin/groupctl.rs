@@ -1,1 +1,74 @@
-fn main() {}
+//! groupctl: asks groupd, and uses it by hand.
+//!
+//! `status`, `groups` and `members` ask the control socket; the rest are ordinary clients, which
+//! work on a Spread daemon as well.
+
+#![forbid(unsafe_code)]
+
+#[path = "../groupctl/args.rs"]
+mod args;
+#[path = "../groupctl/ask.rs"]
+mod ask;
+#[path = "../groupctl/flood.rs"]
+mod flood;
+#[path = "../groupctl/join.rs"]
+mod join;
+#[path = "../groupctl/keygen.rs"]
+mod keygen;
+#[path = "../groupctl/report.rs"]
+mod report;
+#[path = "../groupctl/send.rs"]
+mod send;
+#[path = "../groupctl/text.rs"]
+mod text;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use unixproc::exit::{self, Failure};
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    exit::main("groupctl", run)
+}
+
+fn run() -> Result<u8, Failure> {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return answer_usage(&error),
+    };
+    let place = args.place;
+    match args.command {
+        Command::Status(status) => ask::status(&place, &status),
+        Command::Groups(groups) => ask::groups(&place, &groups),
+        Command::Members(members) => ask::members(&place, &members),
+        Command::Join(join) => join::run(&place, &join),
+        Command::Send(send) => send::run(&place, &send),
+        Command::Flood(flood) => flood::run(&place, &flood),
+        Command::Keygen(keygen) => keygen::run(&keygen),
+    }
+}
+
+/// Help and version go to stdout; anything else is wrong usage.
+fn answer_usage(error: &clap::Error) -> Result<u8, Failure> {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print(&text)?;
+            Ok(exit::DONE)
+        }
+        _ => Err(Failure::usage(&text)),
+    }
+}
+
+/// Writes text to stdout at once.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::stdout)
+}

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use totem::sim::faults::Fault;
 use totem::sim::oracle::Violation;
 use totem::sim::world::{self, Report, Totals};
+use totem::time::Time;
 
 const USAGE: &str = "\
 Usage: simulate [--seeds N] [--first SEED] [--seconds S] [OPTION]...
@@ -125,6 +126,15 @@ fn replay(seed: u64, args: &Args) -> bool {
     report.violation.is_none()
 }
 
+/// Runs a seed; a panic of a member is a violation like any other.
+fn run(seed: u64, length: Duration) -> Report {
+    std::panic::catch_unwind(|| world::run(seed, length, None)).unwrap_or_else(|_| Report {
+        totals: Totals::default(),
+        digest: 0,
+        violation: Some(Violation { rule: "panic", at: Time(0), process: None, seen: "see above".into() }),
+    })
+}
+
 /// What the threads share.
 struct Progress {
     next: AtomicU64,
@@ -180,13 +190,13 @@ fn work(args: &Args, progress: &Progress, began: Instant) {
             return;
         }
         let seed = args.first + number;
-        let mut report = world::run(seed, length, None);
+        let mut report = run(seed, length);
         if number % TWICE_EVERY == 0 {
-            let again = world::run(seed, length, None);
+            let again = run(seed, length);
             if again.digest != report.digest && report.violation.is_none() {
                 report.violation = Some(Violation {
                     rule: "determinism",
-                    at: totem::time::Time(0),
+                    at: Time(0),
                     process: None,
                     seen: format!(
                         "two runs have traces {:016x} and {:016x}",

@@ -201,3 +201,96 @@ pub(crate) fn get_group(rest: &mut &[u8]) -> Result<GroupName, Malformed> {
         Err(Malformed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who() -> PrivateName {
+        PrivateName::new(b"alice").unwrap()
+    }
+
+    fn group(name: &[u8]) -> GroupName {
+        GroupName::new(name).unwrap()
+    }
+
+    fn multicast(destinations: &[GroupName], payload: &[u8]) -> Bytes {
+        let attributes = Attributes {
+            type_bits: 0x20,
+            hint: [1, 2, 3, 4],
+        };
+        encode_multicast(who(), attributes, false, destinations, payload).unwrap()
+    }
+
+    #[test]
+    fn requests_of_a_session_come_back_as_they_were() {
+        let group = group(b"grp1");
+        let join = encode_join(who(), &group);
+        assert_eq!(&join[..], b"\x01\x05alice\x04grp1");
+        assert_eq!(
+            Envelope::decode(&join),
+            Ok(Envelope::Join { who: who(), group })
+        );
+        let leave = encode_leave(who(), &group);
+        assert_eq!(
+            Envelope::decode(&leave),
+            Ok(Envelope::Leave { who: who(), group })
+        );
+        let kill = encode_kill(who());
+        assert_eq!(Envelope::decode(&kill), Ok(Envelope::Kill { who: who() }));
+    }
+
+    #[test]
+    fn a_small_message_costs_few_bytes() {
+        let sent = multicast(&[group(b"grp1")], &[7; 100]);
+        assert_eq!(sent.len(), 121);
+        let Ok(Envelope::Multicast(message)) = Envelope::decode(&sent) else {
+            panic!("{sent:?}")
+        };
+        assert_eq!(
+            message.attributes,
+            Attributes {
+                type_bits: 0x20,
+                hint: [1, 2, 3, 4]
+            }
+        );
+        assert_eq!(
+            message.destinations.iter().collect::<Vec<_>>(),
+            [group(b"grp1")]
+        );
+        assert_eq!(&message.payload[..], [7; 100]);
+    }
+
+    #[test]
+    fn whatever_is_cut_off_before_the_payload_is_refused() {
+        let cut = |sent: Bytes, length: usize| Envelope::decode(&sent.slice(..length));
+        let requests = [encode_join(who(), &group(b"g")), encode_kill(who())];
+        for sent in requests
+            .into_iter()
+            .chain([multicast(&[group(b"f"), group(b"g")], b"")])
+        {
+            for length in 0..sent.len() {
+                assert_eq!(
+                    cut(sent.clone(), length),
+                    Err(Malformed),
+                    "{length} of {sent:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_behind_a_request_or_names_too_many_or_too_long_are_refused() {
+        let mut longer = encode_kill(who()).to_vec();
+        longer.push(0);
+        assert_eq!(Envelope::decode(&longer.into()), Err(Malformed));
+        let mut count = multicast(&[], &[0; 200]).to_vec();
+        let at = count.len() - 201;
+        count[at] = 101;
+        assert_eq!(Envelope::decode(&count.into()), Err(Malformed));
+        let mut length = multicast(&[group(b"g")], &[0; 200]).to_vec();
+        let at = length.len() - 202;
+        length[at] = 33;
+        assert_eq!(Envelope::decode(&length.into()), Err(Malformed));
+    }
+}

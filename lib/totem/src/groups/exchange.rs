@@ -318,3 +318,105 @@ pub(crate) struct Origin {
     pub(crate) gid: GroupId,
     pub(crate) members: Vec<Member>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Ranks;
+    use super::*;
+    use crate::view::ViewMember;
+
+    const ME: MemberId = MemberId(1);
+
+    fn view(counter: u64) -> View {
+        let member = ViewMember {
+            id: ME,
+            incarnation: Incarnation(3),
+        };
+        let ring = RingId {
+            counter,
+            representative: ME,
+            incarnation: member.incarnation,
+        };
+        View {
+            ring,
+            members: [member].into(),
+        }
+    }
+
+    /// My part of a table of one group with `count` members.
+    fn part(counter: u64, count: usize) -> Vec<Bytes> {
+        let mut table = Table::default();
+        let gid = GroupId {
+            representative: ME,
+            time: 5,
+            index: 7,
+        };
+        let name = |number: usize| PrivateName::new(format!("n{number:09}").as_bytes()).unwrap();
+        let members = (0..count)
+            .map(|number| Member {
+                daemon: ME,
+                name: name(number),
+            })
+            .collect();
+        let group = GroupName::new(b"crowd").unwrap();
+        table.insert_group(group, gid, members, &Ranks::from([(ME, 0)]), &[]);
+        encode_part(
+            &Stamp {
+                ring: view(counter).ring,
+                lineage: ME,
+            },
+            &table,
+            ME,
+        )
+    }
+
+    #[test]
+    fn a_part_in_several_chunks_comes_back_whole() {
+        let chunks = part(9, 20_000);
+        assert!(chunks.len() > 2 && chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES_MAX));
+        let mut exchange = Exchange::new(&view(9));
+        for chunk in &chunks[..chunks.len() - 1] {
+            assert_eq!(exchange.receive(ME, &chunk[1..]), Ok(Received::Partial));
+        }
+        let last = &chunks[chunks.len() - 1];
+        assert_eq!(exchange.receive(ME, &last[1..]), Ok(Received::Complete));
+        let merged = exchange.merge(&view(9));
+        let [group] = &merged.values().collect::<Vec<_>>()[..] else {
+            panic!("one group")
+        };
+        assert_eq!(group.members().len(), 20_000);
+        assert_eq!(group.unchanged().map(|gid| gid.index), Some(7));
+    }
+
+    #[test]
+    fn a_part_for_another_ring_or_without_its_beginning_is_stale() {
+        let mut exchange = Exchange::new(&view(9));
+        assert_eq!(
+            exchange.receive(ME, &part(8, 1)[0][1..]),
+            Ok(Received::Stale)
+        );
+        assert_eq!(
+            exchange.receive(ME, &part(9, 20_000)[1][1..]),
+            Ok(Received::Stale)
+        );
+        assert_eq!(
+            exchange.receive(ME, &part(9, 1)[0][1..]),
+            Ok(Received::Complete)
+        );
+    }
+
+    #[test]
+    fn a_chunk_that_is_cut_off_changes_nothing() {
+        let chunk = &part(9, 3)[0][1..];
+        let mut exchange = Exchange::new(&view(9));
+        let empty = part(9, 0)[0].len() - 1;
+        for length in (0..chunk.len()).filter(|length| *length != empty) {
+            assert_eq!(
+                exchange.receive(ME, &chunk[..length]),
+                Err(Malformed),
+                "{length}"
+            );
+        }
+        assert!(exchange.merge(&view(9)).is_empty());
+    }
+}

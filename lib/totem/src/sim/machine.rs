@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
+use super::clients::Client;
 use super::faults::Fault;
 use super::network::Packet;
 use super::trace::{Lane, MessageId, ProcessId};
 use crate::event::Class;
+use crate::groups::Groups;
 use crate::node::{State, Totem};
 use crate::time::Time;
 use crate::view::MemberId;
@@ -36,6 +40,14 @@ impl Clock {
 pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) totem: Totem,
+    pub(super) groups: Groups,
+    pub(super) clients: Vec<Client>,
+    /// Sessions so far.
+    pub(super) sessions: u32,
+    /// In the regular configuration that ends, the group tables were exchanged; and so many of
+    /// its members come along.
+    pub(super) exchanged: bool,
+    pub(super) came_along: usize,
     /// Its state after the last input, to see when a recovery is interrupted.
     pub(super) state: State,
     pub(super) leaving: bool,
@@ -46,16 +58,28 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(id: ProcessId, totem: Totem) -> Process {
-        let state = totem.state();
-        Process { id, totem, state, leaving: false, losses: BTreeMap::new(), submitted: [0; 2] }
+    pub(super) fn new(id: ProcessId, totem: Totem, groups: Groups) -> Process {
+        Process {
+            id,
+            state: totem.state(),
+            totem,
+            groups,
+            clients: Vec::new(),
+            sessions: 0,
+            exchanged: false,
+            came_along: 0,
+            leaving: false,
+            losses: BTreeMap::new(),
+            submitted: [0; 2],
+        }
     }
 
-    /// Identity of the next message of a lane.
-    pub(super) fn next_message(&mut self, lane: Lane) -> MessageId {
+    /// Puts the identity of the next message of a lane in front of it.
+    pub(super) fn address(&mut self, lane: Lane, body: &[u8]) -> (MessageId, Bytes) {
         let sequence = self.submitted[lane as usize];
         self.submitted[lane as usize] += 1;
-        MessageId { process: self.id, lane, sequence }
+        let message = MessageId { process: self.id, lane, sequence };
+        (message, [&message.encode()[..], body].concat().into())
     }
 }
 

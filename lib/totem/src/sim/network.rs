@@ -36,6 +36,8 @@ pub struct Packet {
 /// Probabilities that hold for every packet, and the shape of the delays.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
+    /// Mean of what comes on top of the latency of a link, as a share of it.
+    pub jitter: f64,
     /// That one copy is lost.
     pub loss: f64,
     /// That all copies of a multicast are lost.
@@ -65,6 +67,10 @@ pub enum Act {
     Delay(Duration),
     /// Their sender is killed as soon as they have left.
     KillSender,
+    /// They are lost, and their sender is cut off.
+    IsolateSender,
+    /// They are lost, and who should have got them is cut off.
+    IsolateReceiver,
 }
 
 /// A fault that knows the protocol: it waits for certain packets and leaves all others alone.
@@ -133,6 +139,8 @@ pub enum Outcome {
     Sent,
     /// Its sender is to be killed.
     KillSender,
+    /// This host is to be cut off.
+    Isolate(Host),
 }
 
 impl Network {
@@ -236,6 +244,8 @@ impl Network {
                 self.tally.count(Fault::TargetedDelay);
                 delay = by;
             }
+            Some(Act::IsolateSender) => return Outcome::Isolate(packet.from),
+            Some(Act::IsolateReceiver) => return Outcome::Isolate(packet.to),
             Some(Act::KillSender) => outcome = Outcome::KillSender,
             None => {}
         }
@@ -321,7 +331,7 @@ impl Network {
 
     fn arrival(&mut self, now: Time, packet: &Packet) -> Time {
         let link = &mut self.links[packet.from * self.hosts + packet.to];
-        let jitter = self.random.exponential(link.latency / 8);
+        let jitter = self.random.exponential(link.latency.mul_f64(self.conditions.jitter));
         let at = now + link.latency + jitter;
         if self.random.chance(self.conditions.reorder) {
             self.tally.count(Fault::Reorder);

@@ -25,6 +25,7 @@
 //! | E18 | once the network is whole, all are in one configuration and everything arrives |
 //! | E19 | memory is bounded (checked by the world, where the queues are) |
 //! | E21 | without a fault the membership does not change |
+//! | E22 | without a fault no packet is asked for again (checked by the world, of the members' counters) |
 //!
 //! E20 is about stability notices, which this ring does not give.
 //!
@@ -49,7 +50,7 @@ use crate::view::{MemberId, RingId, Transition, View, ViewMember};
 /// A rule that a trace broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Name of the rule: `E1` to `E21`, `G1` to `G9`.
+    /// Name of the rule: `E1` to `E22`, `G1` to `G9`.
     pub rule: &'static str,
     /// When.
     pub at: Time,

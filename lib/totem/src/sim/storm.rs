@@ -44,7 +44,7 @@ impl World<'_> {
                 let side: Vec<bool> = self.machines.iter().map(|_| self.fate.chance(0.5)).collect();
                 self.cut(Fault::Partition, |from, to, _| side[from] != side[to]);
             }
-            Strike::Isolation => self.cut(Fault::Isolation, |from, to, _| from == host || to == host),
+            Strike::Isolation => self.isolate(host),
             Strike::NonTransitive => {
                 let other = self.fate.index(self.machines.len());
                 let pair = [host, other];
@@ -60,6 +60,7 @@ impl World<'_> {
             Strike::Leave => self.leave(host),
             Strike::FalseRefusal => self.refuse_falsely(host),
             Strike::Ambush => self.lie_in_wait(),
+            Strike::Plot => self.plot(),
         }
     }
 
@@ -89,6 +90,11 @@ impl World<'_> {
             self.network.cut(from, to, fault);
         }
         self.relieve_later(Relief::Join(links));
+    }
+
+    /// Cuts a host off.
+    pub(super) fn isolate(&mut self, host: Host) {
+        self.cut(Fault::Isolation, |from, to, _| from == host || to == host);
     }
 
     fn clog(&mut self) {
@@ -151,8 +157,16 @@ impl World<'_> {
             Some(State::Recover),
         ]);
         let delay = self.duration();
-        let act = *self.fate.pick(&[Act::Drop, Act::Drop, Act::Delay(delay), Act::KillSender]);
-        let count = if act == Act::KillSender { 1 } else { self.fate.between(1, 20) as u32 };
+        let act = *self.fate.pick(&[
+            Act::Drop,
+            Act::Drop,
+            Act::Delay(delay),
+            Act::Delay(delay),
+            Act::KillSender,
+            Act::IsolateSender,
+            Act::IsolateReceiver,
+        ]);
+        let count = if matches!(act, Act::Drop | Act::Delay(_)) { self.fate.between(1, 20) as u32 } else { 1 };
         let ambush = Ambush {
             class,
             state,
@@ -163,6 +177,24 @@ impl World<'_> {
             act,
         };
         self.network.add_ambush(ambush);
+    }
+
+    /// Cases 41 and 44 of the reference: a run of messages is lost with its sender, those who are
+    /// left recover from that, and at some hop of the recovery one of them is cut off, when others
+    /// may already have installed the ring.
+    fn plot(&mut self) {
+        let hosts = self.machines.len() as u64;
+        for host in 0..self.machines.len() {
+            self.burst(host);
+        }
+        let mut at_hop = |state, act, hops: u64| {
+            let skip = self.fate.below(hops) as u32;
+            let ambush = Ambush { class: Class::Token, state: Some(state), from: None, to: None, skip, count: 1, act };
+            self.network.add_ambush(ambush);
+        };
+        at_hop(State::Operational, Act::KillSender, 2 * hosts);
+        at_hop(State::Recover, Act::IsolateReceiver, 5 * hosts);
+        at_hop(State::Recover, Act::IsolateSender, 10 * hosts);
     }
 
     fn relieve_later(&mut self, relief: Relief) {

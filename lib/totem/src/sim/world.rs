@@ -5,14 +5,16 @@
 //! busy for as long as that costs, and what it sends leaves when it is done.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::clients::daemon_name;
 use super::faults::{Fault, Tally};
+use super::group_oracle::GroupOracle;
 use super::machine::{Clock, Machine, Process};
 use super::network::{Host, Network, Outcome, Packet};
 use super::oracle::{Oracle, Violation};
@@ -21,9 +23,10 @@ use super::scenario::{Mood, Scenario};
 use super::trace::{Digest, Lane, MessageId, ProcessId, Record, What};
 use crate::config::{Config, Key, MemberConfig, Start};
 use crate::event::{Class, Delivery, Destination, Event, Notice, Service, Transmit};
+use crate::groups::{GroupEvent, GroupName, Groups};
 use crate::node::{State, Totem};
 use crate::time::Time;
-use crate::view::{Incarnation, MemberId, ViewMember};
+use crate::view::{Incarnation, MemberId, Transition, View, ViewMember};
 
 /// A datagram waits behind so many others before a timer that is due goes first.
 const PACKETS_BEFORE_TIMER: u32 = 32;
@@ -35,6 +38,8 @@ const WALL_CLOCK_SECONDS: u64 = 1_700_000_000;
 const LOSSES_FREE: u32 = 4;
 const DAMPING_MAX: Duration = Duration::from_secs(31);
 const SETTLE_STEP: Duration = Duration::from_millis(500);
+/// A backlog that does not shrink by this much within the bound of E18 is stuck.
+const DRAIN_STEP_BYTES: usize = 64 << 10;
 
 /// What a run amounted to.
 #[derive(Clone, Debug, Default)]
@@ -153,6 +158,7 @@ pub(super) struct World<'a> {
     pub(super) scenario: Scenario,
     pub(super) now: Time,
     end: Time,
+    over: bool,
     events: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     pub(super) machines: Vec<Machine>,
@@ -160,16 +166,20 @@ pub(super) struct World<'a> {
     arrivals: Vec<(Time, Packet)>,
     /// Random numbers of the faults, the clients, and what is drawn for a process.
     pub(super) fate: Random,
-    clients: Random,
+    pub(super) clients: Random,
     lives: Random,
     processes: u32,
     pub(super) phase: Phase,
     phase_began: Time,
     together_since: Option<Time>,
+    backlog_bytes: usize,
     /// Grows at the end of each storm: what a storm has scheduled is then void.
     pub(super) era: u32,
     oracle: Oracle,
+    pub(super) group_oracle: GroupOracle,
     violation: Option<Violation>,
+    /// Messages of sessions so far.
+    pub(super) letters: u64,
     digest: Digest,
     totals: Totals,
     observer: Option<Observer<'a>>,
@@ -191,6 +201,7 @@ impl<'a> World<'a> {
         World {
             now: Time(0),
             end: Time(0) + length,
+            over: false,
             events: BinaryHeap::new(),
             scheduled: 0,
             network: Network::new(random.fork("network"), hosts, scenario.latency),
@@ -202,10 +213,13 @@ impl<'a> World<'a> {
             phase: Phase::Settle,
             phase_began: Time(0),
             together_since: None,
+            backlog_bytes: 0,
             era: 0,
             oracle: Oracle::new(machines.iter().map(|machine| machine.id).collect()),
             machines,
+            group_oracle: GroupOracle::default(),
             violation: None,
+            letters: 0,
             digest: Digest::default(),
             totals: Totals { seeds: 1, ..Totals::default() },
             observer,
@@ -215,6 +229,8 @@ impl<'a> World<'a> {
     }
 
     fn run(mut self) -> Report {
+        let scenario = self.scenario.clone();
+        self.tell(&format_args!("{scenario:?}"));
         for host in 0..self.machines.len() {
             let delay = self.fate.span(Duration::ZERO, Duration::from_millis(200));
             self.schedule(self.now + delay, Happening::Start(host, self.era));
@@ -224,14 +240,11 @@ impl<'a> World<'a> {
         } else {
             self.begin_settle();
         }
-        while self.violation.is_none()
+        while !self.over
+            && self.violation.is_none()
             && let Some(Reverse(next)) = self.events.pop()
         {
             self.now = next.at;
-            if matches!(next.happening, Happening::NextPhase) && self.phase == Phase::Drain && self.now >= self.end {
-                self.check_caught_up();
-                break;
-            }
             self.handle(next.happening);
         }
         self.totals.simulated = Duration::from_nanos(self.now.0);
@@ -270,7 +283,11 @@ impl<'a> World<'a> {
                     self.start(host);
                 }
             }
-            Happening::Clients(host, process) => self.act(host, process),
+            Happening::Clients(host, process) => {
+                if self.machines[host].is(process) {
+                    self.act(host);
+                }
+            }
             Happening::Strike(era) => self.strike(era),
             Happening::Relief(era, relief) => {
                 if self.era == era {
@@ -299,12 +316,8 @@ impl<'a> World<'a> {
         match self.phase {
             Phase::Storm => self.begin_settle(),
             Phase::Settle => self.end_settling(),
-            Phase::Calm => self.enter(Phase::Drain, self.scenario.arrival_bound()),
-            Phase::Drain => {
-                self.check_caught_up();
-                self.oracle.expect_no_change(false);
-                self.begin_storm();
-            }
+            Phase::Calm => self.begin_drain(),
+            Phase::Drain => self.end_drain(),
         }
     }
 
@@ -357,9 +370,69 @@ impl<'a> World<'a> {
         self.wake_clients();
     }
 
-    fn check_caught_up(&mut self) {
+    fn begin_drain(&mut self) {
+        self.backlog_bytes = self.queued_bytes();
+        self.enter(Phase::Drain, self.scenario.arrival_bound());
+    }
+
+    /// Everything must have arrived by now, unless there was much to send, and it goes on.
+    fn end_drain(&mut self) {
+        let queued = self.queued_bytes();
+        if queued + DRAIN_STEP_BYTES < self.backlog_bytes {
+            self.begin_drain();
+            return;
+        }
+        self.check_nothing_repeated();
         if let Err(violation) = self.oracle.check_caught_up(self.now) {
             self.violation = Some(violation);
+        }
+        self.check_groups();
+        self.oracle.expect_no_change(false);
+        if self.now >= self.end {
+            self.over = true;
+        } else {
+            self.begin_storm();
+        }
+    }
+
+    /// G8.
+    fn check_groups(&mut self) {
+        let mut joined: BTreeMap<GroupName, BTreeSet<GroupName>> = BTreeMap::new();
+        let processes = || self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        for client in processes().flat_map(|process| &process.clients) {
+            for group in &client.groups {
+                joined.entry(*group).or_default().insert(client.private);
+            }
+        }
+        let mut hashes = BTreeSet::new();
+        let mut verdict = Ok(());
+        for process in processes() {
+            let groups = process.groups.groups().filter_map(|group| Some((group.name, process.groups.members(&group.name)?)));
+            let groups = groups.collect();
+            hashes.insert((process.groups.ready(), process.groups.table_hash()));
+            verdict = verdict.and(self.group_oracle.check_settled(self.now, process.id, &groups, &joined));
+        }
+        if let Err(violation) = verdict {
+            self.violation.get_or_insert(violation);
+        } else if hashes.len() > 1 || hashes.iter().any(|(ready, _)| !ready) {
+            self.break_rule("G8", None, "tables differ, or are still being exchanged".into());
+        }
+    }
+
+    fn queued_bytes(&self) -> usize {
+        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        processes.map(|process| process.totem.queued_bytes()).sum()
+    }
+
+    /// E22: on equal links without a loss, whatever is missing is on its way.
+    fn check_nothing_repeated(&mut self) {
+        if self.scenario.mood != Mood::Quiet {
+            return;
+        }
+        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let asked = processes.map(|process| (process.id, process.totem.stats().requested));
+        if let Some((id, requested)) = asked.into_iter().find(|(_, requested)| *requested > 0) {
+            self.break_rule("E22", Some(id), format!("asked for {requested} packets that were not lost"));
         }
     }
 
@@ -389,7 +462,9 @@ impl<'a> World<'a> {
         let totem = Totem::new(config, start, machine.clock.local(self.now));
         let id = ProcessId(self.processes);
         self.processes += 1;
-        machine.process = Some(Process::new(id, totem));
+        let names = (0..scenario.segments.len()).map(|host| (member_id(host), daemon_name(host)));
+        let groups = Groups::new(machine.id, names.collect());
+        machine.process = Some(Process::new(id, totem, groups));
         machine.busy_until = self.now;
         let disk_lost = std::mem::take(&mut machine.disk_lost);
         self.record(id, What::Start { member, disk_lost });
@@ -402,6 +477,7 @@ impl<'a> World<'a> {
         let Some(process) = self.machines[host].process.take() else { return };
         self.totals.faults.count(fault);
         self.tell(&format_args!("{:>12.6} {fault:?} in {:?}", self.now.0 as f64 / 1e9, process.state));
+        self.group_oracle.end(process.id);
         self.record(process.id, What::Crash);
         self.close(host);
     }
@@ -435,7 +511,7 @@ impl<'a> World<'a> {
         self.drain(host);
     }
 
-    fn drain(&mut self, host: Host) {
+    pub(super) fn drain(&mut self, host: Host) {
         while self.drain_once(host) {}
         self.note_state(host);
         self.arm_timer(host);
@@ -458,8 +534,10 @@ impl<'a> World<'a> {
         {
             progress = true;
             let state = process.totem.state();
-            if self.transmit(host, &transmit, &buffer, state) == Outcome::KillSender {
-                self.kill(host, Fault::CrashAfterSend);
+            match self.transmit(host, &transmit, &buffer, state) {
+                Outcome::Sent => {}
+                Outcome::KillSender => self.kill(host, Fault::CrashAfterSend),
+                Outcome::Isolate(host) => self.isolate(host),
             }
         }
         self.buffer = buffer;
@@ -476,17 +554,18 @@ impl<'a> World<'a> {
         let Some(process) = &self.machines[host].process else { return };
         let id = process.id;
         match event {
-            Event::Deliver(delivery) => self.deliver(id, delivery),
-            Event::Transitional(transition) => self.record(id, What::Transitional(transition)),
+            Event::Deliver(delivery) => self.deliver(host, id, delivery),
+            Event::Transitional(transition) => self.transitional(host, id, transition),
             Event::Regular(view) => {
                 self.totals.installs += 1;
-                self.record(id, What::Regular(view));
+                self.regular(host, id, view);
                 if self.phase == Phase::Settle {
                     self.together_since = Some(self.now);
                 }
             }
             Event::Left => {
                 self.totals.faults.count(Fault::Leave);
+                self.group_oracle.end(id);
                 self.record(id, What::Left);
                 self.machines[host].process = None;
                 self.close(host);
@@ -502,25 +581,61 @@ impl<'a> World<'a> {
         }
     }
 
-    fn deliver(&mut self, id: ProcessId, delivery: Delivery) {
+    fn deliver(&mut self, host: Host, id: ProcessId, delivery: Delivery) {
         self.totals.deliveries += 1;
         let Delivery { sender, service, data } = delivery;
         let message = MessageId::decode(&data);
         self.record(id, What::Deliver { message, sender, service, hash: Digest::of(&data) });
+        let Some(process) = self.machines[host].process.as_mut().filter(|_| message.is_some()) else { return };
+        let delivery = Delivery { sender, service, data: data.slice(MessageId::BYTES..) };
+        let mut events = Vec::new();
+        process.groups.handle_delivery(&delivery, &mut events);
+        self.group_events(id, &events);
     }
 
-    /// Submits a message with its identity in front.
+    fn transitional(&mut self, host: Host, id: ProcessId, transition: Transition) {
+        let Some(process) = &mut self.machines[host].process else { return };
+        process.exchanged = process.groups.ready();
+        process.came_along = transition.members.len();
+        let mut events = Vec::new();
+        process.groups.handle_transitional(&transition, &mut events);
+        self.group_oracle.travel(id, &transition);
+        self.record(id, What::Transitional(transition));
+        self.group_events(id, &events);
+    }
+
+    fn regular(&mut self, host: Host, id: ProcessId, view: View) {
+        let Some(process) = &mut self.machines[host].process else { return };
+        let (mut events, mut submit) = (Vec::new(), Vec::new());
+        process.groups.handle_regular(&view, &mut events, &mut submit);
+        let subtractive = process.exchanged && process.came_along == view.members.len();
+        self.record(id, What::Regular(view));
+        if subtractive && let Err(violation) = self.group_oracle.subtract(self.now, id, &events) {
+            self.violation.get_or_insert(violation);
+        }
+        self.group_events(id, &events);
+        if !submit.is_empty() {
+            self.submit_first(host, submit);
+        }
+    }
+
+    fn group_events(&mut self, id: ProcessId, events: &[GroupEvent]) {
+        for event in events {
+            if self.observer.is_some() && !matches!(event, GroupEvent::Message { .. }) {
+                self.tell(&format_args!("{:>12.6} p{:<3} {event:?}", self.now.0 as f64 / 1e9, id.0));
+            }
+            if let Err(violation) = self.group_oracle.observe(self.now, id, event) {
+                self.violation.get_or_insert(violation);
+            }
+        }
+        self.digest.word(events.len() as u64);
+    }
+
+    /// Submits a message with its identity in front, into a queue that is not full.
     pub(super) fn submit(&mut self, host: Host, service: Service, body: &[u8]) {
         let machine = &mut self.machines[host];
         let Some(process) = &mut machine.process else { return };
-        if process.leaving || process.totem.queued_bytes() >= self.scenario.submit_bytes_max {
-            return;
-        }
-        let message = process.next_message(Lane::Queue);
-        let mut data = BytesMut::with_capacity(MessageId::BYTES + body.len());
-        data.put_slice(&message.encode());
-        data.put_slice(body);
-        let data: Bytes = data.freeze();
+        let (message, data) = process.address(Lane::Queue, body);
         let hash = Digest::of(&data);
         let submitted = process.totem.submit(machine.clock.local(self.now), service, data);
         let id = process.id;
@@ -529,6 +644,22 @@ impl<'a> World<'a> {
             return;
         }
         self.record(id, What::Submit { message, service, hash });
+    }
+
+    fn submit_first(&mut self, host: Host, bodies: Vec<Bytes>) {
+        let machine = &mut self.machines[host];
+        let Some(process) = &mut machine.process else { return };
+        let id = process.id;
+        let batch: Vec<(MessageId, Bytes)> = bodies.iter().map(|body| process.address(Lane::First, body)).collect();
+        let records: Vec<What> = batch
+            .iter()
+            .map(|(message, data)| What::Submit { message: *message, service: Service::Agreed, hash: Digest::of(data) })
+            .collect();
+        let batch = batch.into_iter().map(|(_, data)| data).collect();
+        process.totem.submit_first(machine.clock.local(self.now), Service::Agreed, batch);
+        for record in records {
+            self.record(id, record);
+        }
     }
 
     pub(super) fn leave(&mut self, host: Host) {
@@ -598,10 +729,10 @@ impl<'a> World<'a> {
                 Destination::Set(local, remote) => {
                     let near = self.send_copies(&mut copies, local, local.len() == 1);
                     let far = self.send_copies(&mut copies, remote, true);
-                    if near == Outcome::KillSender { near } else { far }
+                    if near == Outcome::Sent { far } else { near }
                 }
             };
-            if sent == Outcome::KillSender {
+            if sent != Outcome::Sent {
                 outcome = sent;
             }
         }
@@ -626,8 +757,9 @@ impl<'a> World<'a> {
                 unicast,
                 bytes: copies.bytes.clone(),
             };
-            if self.network.send(copies.departure, packet, copies.state, &mut self.arrivals) == Outcome::KillSender {
-                outcome = Outcome::KillSender;
+            let sent = self.network.send(copies.departure, packet, copies.state, &mut self.arrivals);
+            if sent != Outcome::Sent {
+                outcome = sent;
             }
         }
         outcome
@@ -721,45 +853,6 @@ impl<'a> World<'a> {
             machine.timer_at = Some(at);
             self.schedule(at, Happening::Timer(host));
         }
-    }
-
-    // --- clients ---
-
-    fn has_load(&self) -> bool {
-        self.phase != Phase::Drain
-    }
-
-    fn wake_clients(&mut self) {
-        for host in 0..self.machines.len() {
-            self.schedule_clients(host);
-        }
-    }
-
-    fn schedule_clients(&mut self, host: Host) {
-        let machine = &mut self.machines[host];
-        let Some(process) = machine.process.as_ref().filter(|_| !machine.clients_wake) else { return };
-        machine.clients_wake = true;
-        let id = process.id;
-        let load = &self.scenario.load;
-        let mean = if self.phase == Phase::Storm { load.gap } else { load.gap * load.calm_factor };
-        let gap = self.clients.exponential(mean);
-        self.schedule(self.now + gap, Happening::Clients(host, id));
-    }
-
-    fn act(&mut self, host: Host, id: ProcessId) {
-        if !self.machines[host].is(id) {
-            return;
-        }
-        self.machines[host].clients_wake = false;
-        if !self.has_load() {
-            return;
-        }
-        let length = self.clients.between(0, 300) as usize;
-        let body = vec![7; length];
-        let service = if self.clients.chance(self.scenario.load.safe) { Service::Safe } else { Service::Agreed };
-        self.submit(host, service, &body);
-        self.drain(host);
-        self.schedule_clients(host);
     }
 
     // --- records ---

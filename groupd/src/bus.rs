@@ -1,0 +1,394 @@
+//! The ring and the groups as one: requests of sessions go in, and what it makes of them comes out
+//! as messages for sessions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{SocketAddr, SocketAddrV4};
+
+use bytes::Bytes;
+use group::name::Name;
+use group::wire::{self, ByteOrder, Frame, Header, Hint, Kind, Request};
+use totem::event::{Class, Event, Notice, Service, Transmit};
+use totem::groups::{
+    Attributes, Cause, GroupEvent, GroupId, GroupName, Groups, Membership, PrivateName, SessionId,
+};
+use totem::time::Time;
+use totem::view::{MemberId, View};
+use totem::{State, Stats, Totem};
+use unixproc::log;
+
+use crate::config::Config;
+use crate::sessions::{self, Sessions};
+
+/// What clients may have in the ring's queue, in bytes: several rotations of the token at full
+/// speed, and few enough that a message does not grow old in it.
+pub(crate) const SUBMIT_BYTES_MAX: usize = 4 << 20;
+
+/// The two state machines of the crate `totem`, connected.
+pub(crate) struct Bus {
+    totem: Totem,
+    groups: Groups,
+    /// Names of daemons, for the log.
+    names: BTreeMap<MemberId, String>,
+    /// What the ring's queue had no room for, before anything else is submitted.
+    // Bound: one request, which has at most 100 groups, or the KILL of one session at a time.
+    waiting: VecDeque<(Service, Bytes)>,
+    notices: VecDeque<Notice>,
+    /// Scratch of [`deliver`](Self::deliver).
+    events: Vec<GroupEvent>,
+    leaving: bool,
+    left: bool,
+    has_view: bool,
+}
+
+impl Bus {
+    /// Connects the groups of daemon `me` to its ring.
+    pub(crate) fn new(totem: Totem, config: &Config, me: usize) -> Bus {
+        let names = names(config);
+        Bus {
+            totem,
+            groups: Groups::new(config.daemons[me].id(), names.clone()),
+            names,
+            waiting: VecDeque::new(),
+            notices: VecDeque::new(),
+            events: Vec::new(),
+            leaving: false,
+            left: false,
+            has_view: false,
+        }
+    }
+
+    /// Takes a new list of daemons.
+    pub(crate) fn reconfigure(&mut self, now: Time, config: &Config) {
+        self.names = names(config);
+        self.groups.set_names(self.names.clone());
+        self.totem.reconfigure(now, config.members());
+    }
+
+    /// Whether a request of a session can be ordered now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.groups.ready()
+            && !self.leaving
+            && self.waiting.is_empty()
+            && self.totem.queued_bytes() < SUBMIT_BYTES_MAX
+    }
+
+    /// Takes what happened to a session.
+    pub(crate) fn handle_session(
+        &mut self,
+        now: Time,
+        event: sessions::Event,
+        sessions: &mut Sessions,
+    ) {
+        match event {
+            sessions::Event::Named {
+                id,
+                name,
+                membership,
+            } => {
+                let known = PrivateName::new(name.as_ref()).expect("the rule for names is one");
+                match self.groups.connect(id, known, membership) {
+                    Ok(()) => sessions.open(id),
+                    // Its last session is gone, and the others have yet to be told.
+                    Err(_) => sessions.keep_waiting(id, name, membership),
+                }
+            }
+            sessions::Event::Request {
+                id,
+                request: Request::Kill,
+                ..
+            } => {
+                sessions.close(id, "disconnect", None);
+            }
+            sessions::Event::Request { id, request, frame } => {
+                self.handle_request(now, id, request, &frame);
+            }
+            sessions::Event::Closed { id } => {
+                if let Some(kill) = self.groups.disconnect(id) {
+                    self.submit(now, Service::Agreed, kill);
+                }
+            }
+        }
+    }
+
+    fn handle_request(&mut self, now: Time, id: SessionId, request: Request, frame: &Frame) {
+        let mut groups = [GroupName::from_field([0; GroupName::BYTES]); wire::GROUPS_MAX];
+        let fields = frame.groups.as_bytes().chunks_exact(GroupName::BYTES);
+        let mut count = 0;
+        for (group, field) in groups.iter_mut().zip(fields) {
+            *group = GroupName::new(field).expect("a field has 32 bytes");
+            count += 1;
+        }
+        let groups = &groups[..count];
+        match request {
+            // Spread takes the first group only; clients that name more mean all of them.
+            Request::Join => {
+                for &group in groups {
+                    if let Some(join) = self.groups.join(id, group) {
+                        self.submit(now, Service::Agreed, join);
+                    }
+                }
+            }
+            Request::Leave => {
+                for &group in groups {
+                    if let Some(leave) = self.groups.leave(id, group) {
+                        self.submit(now, Service::Agreed, leave);
+                    }
+                }
+            }
+            Request::Multicast(delivery) => {
+                let attributes = Attributes {
+                    type_bits: delivery.kind().bits(),
+                    hint: frame.header.hint.0,
+                };
+                let discard = delivery.self_discard;
+                let message = self
+                    .groups
+                    .multicast(id, attributes, discard, groups, &frame.data);
+                if let Some(message) = message {
+                    self.submit(now, ring_service(delivery.service), message);
+                }
+            }
+            Request::Kill => {}
+        }
+    }
+
+    fn submit(&mut self, now: Time, service: Service, data: Bytes) {
+        if !self.waiting.is_empty() || self.totem.submit(now, service, data.clone()).is_err() {
+            self.waiting.push_back((service, data));
+        }
+    }
+
+    /// Hands out what the ring has delivered, and says whether there was anything.
+    pub(crate) fn deliver(&mut self, now: Time, sessions: &mut Sessions) -> bool {
+        let mut any = false;
+        while let Some((service, data)) = self.waiting.front() {
+            if self.totem.submit(now, *service, data.clone()).is_err() {
+                break;
+            }
+            self.waiting.pop_front();
+            any = true;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        while let Some(event) = self.totem.poll_event() {
+            any = true;
+            match event {
+                Event::Deliver(delivery) => self.groups.handle_delivery(&delivery, &mut events),
+                Event::Transitional(transition) => {
+                    log::info("transitional", &[("ring", &transition.from)]);
+                    self.groups.handle_transitional(&transition, &mut events);
+                }
+                Event::Regular(view) => {
+                    self.log_view(&view);
+                    self.has_view = true;
+                    let mut submit = Vec::new();
+                    self.groups.handle_regular(&view, &mut events, &mut submit);
+                    if !submit.is_empty() {
+                        self.totem.submit_first(now, Service::Agreed, submit);
+                    }
+                }
+                Event::Left => self.left = true,
+                Event::Notice(notice) => self.notices.push_back(notice),
+            }
+            for event in events.drain(..) {
+                send(&event, sessions);
+            }
+        }
+        self.events = events;
+        any
+    }
+
+    fn log_view(&self, view: &View) {
+        let name = |id: &MemberId| {
+            self.names
+                .get(id)
+                .cloned()
+                .unwrap_or_else(|| id.to_string())
+        };
+        let members: Vec<String> = view.members.iter().map(|member| name(&member.id)).collect();
+        log::notice(
+            "view-installed",
+            &[
+                ("ring", &view.ring),
+                ("members", &members.len()),
+                ("daemons", &members.join(",")),
+            ],
+        );
+    }
+
+    /// Starts to leave the ring; nothing can be submitted any more.
+    pub(crate) fn leave(&mut self, now: Time) {
+        self.leaving = true;
+        self.totem.leave(now);
+    }
+
+    /// Whether the ring has let this daemon go.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Whether a view was ever installed.
+    pub(crate) fn has_view(&self) -> bool {
+        self.has_view
+    }
+
+    /// The next thing for the log.
+    pub(crate) fn take_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        self.totem.view()
+    }
+
+    pub(crate) fn ring_state(&self) -> State {
+        self.totem.state()
+    }
+
+    pub(crate) fn ring_stats(&self) -> &Stats {
+        self.totem.stats()
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.totem.queued_bytes()
+    }
+
+    pub(crate) fn handle_packet(&mut self, now: Time, from: SocketAddrV4, packet: &[u8]) {
+        self.totem.handle_packet(now, SocketAddr::V4(from), packet);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.totem.handle_timeout(now);
+    }
+
+    pub(crate) fn handle_refused(&mut self, now: Time, member: MemberId) {
+        self.totem.handle_refused(now, member);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.totem.poll_timeout()
+    }
+
+    pub(crate) fn poll_persist(&mut self) -> Option<u64> {
+        self.totem.poll_persist()
+    }
+
+    pub(crate) fn persisted(&mut self, now: Time, counter: u64) {
+        self.totem.persisted(now, counter);
+    }
+
+    pub(crate) fn poll_transmit(&mut self, now: Time, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.totem.poll_transmit(now, buffer)
+    }
+
+    pub(crate) fn wants(&self) -> Class {
+        self.totem.wants()
+    }
+}
+
+fn names(config: &Config) -> BTreeMap<MemberId, String> {
+    config
+        .daemons
+        .iter()
+        .map(|daemon| (daemon.id(), daemon.name.clone()))
+        .collect()
+}
+
+/// The ring's name of a client's service. Unreliable messages are carried reliably, as in Spread.
+fn ring_service(service: wire::Service) -> Service {
+    match service {
+        wire::Service::Unreliable | wire::Service::Reliable => Service::Reliable,
+        wire::Service::Fifo => Service::Fifo,
+        wire::Service::Causal => Service::Causal,
+        wire::Service::Agreed => Service::Agreed,
+        wire::Service::Safe => Service::Safe,
+    }
+}
+
+/// Queues what the groups have to say, in the client protocol.
+fn send(event: &GroupEvent, sessions: &mut Sessions) {
+    match event {
+        GroupEvent::Message {
+            to,
+            sender,
+            attributes,
+            destinations,
+            payload,
+        } => {
+            let header = Header {
+                kind: data_kind(attributes.type_bits),
+                order: ByteOrder::NATIVE,
+                name: name(sender),
+                group_count: destinations.len() as u32,
+                hint: Hint(attributes.hint),
+                data_length: payload.len() as u32,
+            };
+            sessions.send(to, |out| {
+                out.extend_from_slice(&header.encode());
+                for destination in destinations.iter() {
+                    out.extend_from_slice(destination.field());
+                }
+                out.extend_from_slice(payload);
+            });
+        }
+        GroupEvent::Membership { to, membership } => {
+            let bytes = encode_membership(membership);
+            sessions.send(to, |out| out.extend_from_slice(&bytes));
+        }
+        GroupEvent::Transition { to, group, gid } => {
+            let bytes = wire::encode_transition(&name(group), group_id(*gid));
+            sessions.send(to, |out| out.extend_from_slice(&bytes));
+        }
+        GroupEvent::SelfLeave { to, group } => {
+            let bytes = wire::encode_self_leave(&name(group));
+            sessions.send(&[*to], |out| out.extend_from_slice(&bytes));
+        }
+    }
+}
+
+/// The type of a message as receivers get it: a service and the one option, nothing that would make
+/// it look like a membership.
+fn data_kind(type_bits: u32) -> Kind {
+    let allowed = Kind::REGULAR_MESS.bits() | Kind::SELF_DISCARD.bits();
+    Kind::from_bits(type_bits & allowed)
+}
+
+fn encode_membership(membership: &Membership) -> Bytes {
+    let cause = match membership.cause {
+        Cause::Join(_) => wire::Cause::Join,
+        Cause::Leave(_) => wire::Cause::Leave,
+        Cause::Disconnect(_) => wire::Cause::Disconnect,
+        Cause::Network => wire::Cause::Network,
+    };
+    let members: Vec<Name> = membership.members.iter().map(name).collect();
+    let sets: Vec<Vec<Name>> = membership
+        .vs_sets
+        .iter()
+        .map(|set| set.iter().map(name).collect())
+        .collect();
+    let gid = group_id(membership.gid);
+    wire::encode_membership(
+        &name(&membership.group),
+        cause,
+        gid,
+        &members,
+        &sets,
+        membership.own_set,
+    )
+}
+
+fn name(group: &GroupName) -> Name {
+    Name::from_field(group.field())
+}
+
+/// A group id as clients see it: three integers, of which the first looks like an address.
+pub(crate) fn group_id(gid: GroupId) -> wire::GroupId {
+    wire::GroupId {
+        proc_id: gid.representative.0 as i32,
+        time: gid.time as i32,
+        index: gid.index as i32,
+    }
+}

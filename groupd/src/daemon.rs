@@ -1,0 +1,365 @@
+//! The loop: sockets and clock on one side, the ring, the groups and the sessions on the other.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use group::name::DaemonName;
+use groupd::control;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use status::ControlServer;
+use totem::Totem;
+use totem::event::{Class, Notice};
+use totem::time::Time;
+use totem::view::Incarnation;
+use unixproc::log;
+use unixproc::ready::Notify;
+use unixproc::signal::{Signal, Signals};
+
+use crate::bus::{Bus, SUBMIT_BYTES_MAX};
+use crate::config::Config;
+use crate::key;
+use crate::link;
+use crate::listen::{Endpoints, Listener};
+use crate::notices::Notices;
+use crate::ports::{Port, Ports, is_local};
+use crate::sessions::{Bounds, Sessions};
+use crate::state::{self, State, StateFile};
+
+const DATA: Token = Token(0);
+const SEGMENT: Token = Token(1);
+const TOKEN: Token = Token(2);
+const SIGNALS: Token = Token(3);
+const CONTROL: Token = Token(64);
+/// Listener `i` has the token `i` after it.
+const LISTENERS: Token = Token(1024);
+/// Everything from here on is a session.
+const SESSIONS: Token = Token(1 << 20);
+
+/// Events of one call of poll.
+const EVENTS: usize = 1024;
+/// Batches read from the ring before other work has its turn.
+const BATCHES_PER_TURN: usize = 16;
+/// Requests of clients before other work has its turn.
+const REQUESTS_PER_TURN: usize = 4096;
+/// Connections taken before other work has its turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// How often an open ring is complained about.
+const OPEN_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long the first view may take: a ring of one is there at once.
+const FIRST_VIEW_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    source: Source,
+    config: Config,
+    me: usize,
+    poll: Poll,
+    origin: Instant,
+    bus: Bus,
+    ports: Ports,
+    sessions: Sessions,
+    listeners: Vec<Listener>,
+    control: ControlServer,
+    state: Option<StateFile>,
+    incarnation: u64,
+    sealed: bool,
+    notices: Notices,
+    signals: Signals,
+    notify: Notify,
+    buffer: Vec<u8>,
+    /// Sockets that may have input.
+    data_ready: bool,
+    token_ready: bool,
+    listeners_ready: bool,
+    watchdog_at: Option<Time>,
+    /// When an open ring is complained about again.
+    open_at: Option<Time>,
+    stop: Stop,
+}
+
+/// How far an orderly stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Running,
+    /// Sessions are closed; the groups have yet to be told.
+    Closing(Time),
+    /// The ring has yet to let this daemon go.
+    Leaving(Time),
+    Over,
+}
+
+impl Daemon {
+    /// Turns the loop until the first view is installed.
+    pub(crate) fn wait_for_view(&mut self) -> anyhow::Result<()> {
+        let deadline = self.now() + FIRST_VIEW_TIMEOUT;
+        while !self.bus.has_view() && self.stop == Stop::Running {
+            if self.now() >= deadline {
+                return Err(anyhow!("no view after {} s", FIRST_VIEW_TIMEOUT.as_secs()));
+            }
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Says that the daemon is ready, to the service manager and in the log.
+    pub(crate) fn announce(&self) {
+        let own = &self.config.daemons[self.me];
+        let file = match &self.source.path {
+            Some(path) => path.display().to_string(),
+            None => "built-in".to_owned(),
+        };
+        let sockets: Vec<String> = self.listeners.iter().map(Listener::address).collect();
+        log::notice(
+            "ready",
+            &[
+                ("daemon", &own.name),
+                ("address", &self.config.layout(self.me).local),
+                ("config", &file),
+                ("sockets", &sockets.join(",")),
+                ("sealed", &self.sealed),
+                ("offload", &self.ports.offloads()),
+                ("receive-buffer", &self.ports.receive_buffer_bytes()),
+            ],
+        );
+        self.notify.ready();
+    }
+
+    /// Runs until an orderly stop is done.
+    pub(crate) fn run(&mut self) -> anyhow::Result<()> {
+        while self.stop != Stop::Over {
+            self.turn()?;
+        }
+        log::notice("stopped", &[]);
+        Ok(())
+    }
+
+    fn now(&self) -> Time {
+        Time(self.origin.elapsed().as_nanos() as u64)
+    }
+
+    /// One turn of the loop: waits for something to happen, and does all that follows.
+    fn turn(&mut self) -> anyhow::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let timeout = self.timeout();
+        match self.poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => result.context("poll")?,
+        }
+        for event in &events {
+            self.note(event);
+        }
+        let now = self.now();
+        if self.listeners_ready && self.stop == Stop::Running {
+            self.accept(now);
+        }
+        // Clients before the ring: what they have sent goes with the token that is read next.
+        self.serve_sessions(now);
+        self.read_ring(now)?;
+        if self.bus.poll_timeout().is_some_and(|time| time <= now) {
+            self.bus.handle_timeout(now);
+        }
+        self.transmit(now)?;
+        self.take_notices()?;
+        self.sessions.handle_timeout(now);
+        self.sessions.flush();
+        self.keep_promises(now);
+        self.advance_stop(now)
+    }
+
+    /// How long the loop may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        let busy = self.data_ready
+            || self.token_ready
+            || (self.listeners_ready && self.stop == Stop::Running)
+            || (self.sessions.has_work() && self.bus.has_room());
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let stop = match self.stop {
+            Stop::Closing(until) | Stop::Leaving(until) => Some(until),
+            Stop::Running | Stop::Over => None,
+        };
+        let next = [
+            self.bus.poll_timeout(),
+            self.sessions.poll_timeout(),
+            self.watchdog_at,
+            self.open_at,
+            stop,
+        ];
+        let now = self.now();
+        next.into_iter().flatten().min().map(|time| time.since(now))
+    }
+
+    /// Notes what an event says; what follows is done later in the turn.
+    fn note(&mut self, event: &mio::event::Event) {
+        let token = event.token();
+        match token {
+            DATA | SEGMENT => self.data_ready = true,
+            TOKEN => self.token_ready = true,
+            SIGNALS => self.handle_signals(),
+            _ if self.control.tokens().contains(&token.0) => self.answer(token),
+            _ if token < SESSIONS => self.listeners_ready = true,
+            _ => self.sessions.handle_event(event),
+        }
+        if matches!(token, DATA | SEGMENT | TOKEN) && event.is_error() {
+            self.ports.read_errors();
+        }
+    }
+
+    fn answer(&mut self, token: Token) {
+        let report = crate::report::Report {
+            config: &self.config,
+            me: self.me,
+            bus: &self.bus,
+            ports: &self.ports,
+            sessions: &self.sessions,
+            sealed: self.sealed,
+            uptime: self.origin.elapsed(),
+        };
+        let result =
+            self.control
+                .handle_event(self.poll.registry(), token, |request: control::Request| {
+                    report.answer(&request)
+                });
+        if let Err(error) = result {
+            log::warning("control-failed", &[("reason", &error)]);
+        }
+    }
+
+    fn accept(&mut self, now: Time) {
+        self.listeners_ready = false;
+        for listener in &self.listeners {
+            for taken in 0.. {
+                if taken == ACCEPTS_PER_TURN {
+                    self.listeners_ready = true;
+                    break;
+                }
+                match listener.accept() {
+                    Ok(stream) => self.sessions.accept(stream, self.poll.registry(), now),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        // Of one connection; others may wait behind it.
+                        log::info("accept-failed", &[("reason", &error)]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes requests from clients, in turn, as long as the ring takes messages.
+    fn serve_sessions(&mut self, now: Time) {
+        for _ in 0..REQUESTS_PER_TURN {
+            if !self.bus.has_room() {
+                return;
+            }
+            let Some(event) = self.sessions.poll(now) else {
+                return;
+            };
+            self.bus.handle_session(now, event, &mut self.sessions);
+        }
+    }
+
+    /// Reads what other daemons sent, as the accelerated ring wants it: data until there is none
+    /// before the token, or the token first once the next daemon has been seen to go on.
+    fn read_ring(&mut self, now: Time) -> anyhow::Result<()> {
+        for batch in 1..=BATCHES_PER_TURN {
+            let token_first = self.bus.wants() == Class::Token || batch == BATCHES_PER_TURN;
+            if self.token_ready && (token_first || !self.data_ready) {
+                let bus = &mut self.bus;
+                self.token_ready = self
+                    .ports
+                    .receive_token(|from, packet| bus.handle_packet(now, from, packet));
+                self.transmit(now)?;
+            } else if self.data_ready {
+                let bus = &mut self.bus;
+                self.data_ready = self
+                    .ports
+                    .receive_data(|from, packet| bus.handle_packet(now, from, packet));
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the ring has to send, and hands out what it delivers, until there is nothing.
+    fn transmit(&mut self, now: Time) -> anyhow::Result<()> {
+        loop {
+            while let Some(counter) = self.bus.poll_persist() {
+                self.persist(counter);
+                self.bus.persisted(now, counter);
+            }
+            // Before the rest: a refusal makes probes, which are sent at once.
+            for member in self.ports.take_refused() {
+                self.bus.handle_refused(now, member);
+            }
+            let mut idle = true;
+            while let Some(transmit) = self.bus.poll_transmit(now, &mut self.buffer) {
+                self.ports.send(&transmit, &self.buffer);
+                idle = false;
+            }
+            if self.bus.deliver(now, &mut self.sessions) {
+                self.sessions.retry_waiting();
+                idle = false;
+            }
+            if idle {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Puts the ring's counter on stable storage. Without it, the wall clock has to do.
+    fn persist(&mut self, counter: u64) {
+        let Some(file) = &mut self.state else { return };
+        let state = State {
+            counter,
+            incarnation: self.incarnation,
+        };
+        if let Err(error) = file.store(state) {
+            log::error("state-not-stored", &[("reason", &error)]);
+        }
+    }
+
+    fn take_notices(&mut self) -> anyhow::Result<()> {
+        while let Some(notice) = self.bus.take_notice() {
+            self.notices.write(&notice, &self.config);
+            if let Notice::DuplicateMember {
+                from,
+                ours_is_newer: true,
+            } = notice
+            {
+                let own = &self.config.daemons[self.me].name;
+                return Err(anyhow!(
+                    "another daemon called {own:?} is running already, at {from}"
+                ));
+            }
+        }
+        if let Some(error) = self.ports.take_error() {
+            self.notices.send_failed(&error);
+        }
+        Ok(())
+    }
+
+    /// What is due by the clock: the watchdog, and the complaint about an open ring.
+    fn keep_promises(&mut self, now: Time) {
+        if let (Some(at), Some(interval)) = (self.watchdog_at, self.notify.watchdog_interval())
+            && at <= now
+        {
+            self.notify.alive();
+            self.watchdog_at = Some(now + interval);
+        }
+        if self.open_at.is_some_and(|at| at <= now) {
+            log::warning(
+                "ring-open",
+                &[(
+                    "reason",
+                    &"there is no key: anybody on the network can read and send",
+                )],
+            );
+            self.open_at = Some(now + OPEN_INTERVAL);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! How a daemon comes up: what it reads, what it opens, and in which order.
+
+USES
+
+/// Descriptors that are not sessions: sockets, files, the control socket's connections.
+const DESCRIPTORS_RESERVED: u64 = 64;
+/// Descriptors asked of the system.
+const DESCRIPTORS_WANTED: u64 = 65_536;
+
+/// Where the configuration comes from, at the start and at SIGHUP.
+pub(crate) struct Source {
+    /// The file; none for the setting that is built in.
+    pub(crate) path: Option<PathBuf>,
+    /// Which daemon this is, if the command line says so.
+    pub(crate) name: Option<String>,
+}
+
+impl Source {
+    /// Reads the configuration, and finds this daemon in it.
+    pub(crate) fn load(&self) -> anyhow::Result<(Config, usize)> {
+        let config = match &self.path {
+            Some(path) => config_file(path)?,
+            None => Config::built_in(),
+        };
+        let found = config.find_self(self.name.as_deref(), is_local);
+        let me = found.map_err(|message| match &self.path {
+            Some(path) => anyhow!("{}: {message}", path.display()),
+            None => anyhow!("{message}"),
+        })?;
+        Ok((config, me))
+    }
+}
+
+fn config_file(path: &std::path::Path) -> anyhow::Result<Config> {
+    let text = conf::load(path)?;
+    Ok(crate::config::parse(&path.display().to_string(), &text)?)
+}
+
+impl Daemon {
+    /// Opens everything and starts as a ring of one.
+    pub(crate) fn start(
+        source: Source,
+        config: Config,
+        me: usize,
+        socket: Option<&str>,
+        inherited: Vec<OwnedFd>,
+        signals: Signals,
+        notify: Notify,
+    ) -> anyhow::Result<Daemon> {
+        for ignored in &config.settings.ignored {
+            log::notice("directive-ignored", &[("reason", ignored)]);
+        }
+        let origin = Instant::now();
+        let now = Time(0);
+        let own = &config.daemons[me];
+        let key = read_key(&config, me)?;
+        let ports = Ports::open(config.layout(me))?;
+        let endpoints = Endpoints::open(&config, me, socket, inherited)?;
+        let mut state = open_state(&config, me);
+        let earlier = state.as_ref().map(StateFile::state).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let incarnation = (wall.as_nanos() as u64).max(earlier.incarnation + 1);
+        if let Some(file) = &mut state {
+            file.store(State {
+                incarnation,
+                ..earlier
+            })
+            .context("StateDir")?;
+        }
+
+        let sealed = key.is_some();
+        let totem = Totem::new(
+            totem::config::Config {
+                me: own.id(),
+                members: config.members(),
+                key,
+                timers: config.timers(),
+                datagram_bytes: config.settings.datagram_bytes,
+                receive_buffer_bytes: ports.receive_buffer_bytes(),
+                submit_bytes_max: SUBMIT_BYTES_MAX,
+                compatibility: PROTOCOL,
+            },
+            totem::config::Start {
+                incarnation: Incarnation(incarnation),
+                persisted_counter: earlier.counter,
+                clock_seconds: wall.as_secs(),
+                seed: rand::random(),
+            },
+            now,
+        );
+        let bus = Bus::new(totem, &config, me);
+        let name = DaemonName::new(own.name.as_bytes()).context("a checked name")?;
+        let sessions = Sessions::new(name, bounds(&config), SESSIONS);
+
+        let poll = Poll::new()?;
+        let mut listeners = endpoints.listeners;
+        register(&poll, &ports, &signals, &mut listeners)?;
+        let mode = config.settings.socket_mode.unwrap_or(0o666);
+        let path = endpoints.directory.join("control");
+        let control = ControlServer::bind(&path, mode, poll.registry(), CONTROL)
+            .with_context(|| path.display().to_string())?;
+        let watchdog_at = notify.watchdog_interval().map(|_| now);
+        let open = !sealed && !config.layout(me).local.ip().is_loopback();
+        Ok(Daemon {
+            source,
+            config,
+            me,
+            poll,
+            origin,
+            bus,
+            ports,
+            sessions,
+            listeners,
+            control,
+            state,
+            incarnation,
+            sealed,
+            notices: Notices::default(),
+            signals,
+            notify,
+            buffer: Vec::new(),
+            data_ready: true,
+            token_ready: true,
+            listeners_ready: true,
+            watchdog_at,
+            open_at: open.then_some(now),
+            stop: Stop::Running,
+        })
+    }
+}
+
+/// What all daemons of a ring must have in common beside the key: the version of what groupd's
+/// daemons say to each other.
+const PROTOCOL: u64 = 1;
+
+fn register(
+    poll: &Poll,
+    ports: &Ports,
+    signals: &Signals,
+    listeners: &mut [Listener],
+) -> anyhow::Result<()> {
+    let registry = poll.registry();
+    for (port, fd) in ports.descriptors() {
+        let token = match port {
+            Port::Data => DATA,
+            Port::Segment => SEGMENT,
+            Port::Token => TOKEN,
+        };
+        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+    }
+    registry.register(
+        &mut SourceFd(&signals.as_raw_fd()),
+        SIGNALS,
+        Interest::READABLE,
+    )?;
+    for (index, listener) in listeners.iter_mut().enumerate() {
+        listener.register(registry, Token(LISTENERS.0 + index))?;
+    }
+    Ok(())
+}
+
+/// What the file and the system allow clients.
+fn bounds(config: &Config) -> Bounds {
+    let descriptors = link::raise_descriptor_limit(DESCRIPTORS_WANTED);
+    Bounds {
+        sessions: descriptors.saturating_sub(DESCRIPTORS_RESERVED) as usize,
+        session_queue_bytes: config.settings.session_queue_bytes,
+        queue_bytes: config.settings.queue_bytes,
+    }
+}
+
+/// The key of the file, or the usual one if it exists.
+fn read_key(config: &Config, me: usize) -> anyhow::Result<Option<totem::config::Key>> {
+    if let Some(path) = &config.settings.key {
+        let key = key::read(path)?;
+        return key
+            .map(Some)
+            .with_context(|| format!("{}: no such file", path.display()));
+    }
+    match key::read(key::DEFAULT_PATH.as_ref()) {
+        // A user's own ring on the loopback needs no key of the system.
+        Err(_) if config.layout(me).local.ip().is_loopback() => Ok(None),
+        result => result,
+    }
+}
+
+/// The state of earlier lives, from where the file says, or the first place that can be written.
+fn open_state(config: &Config, me: usize) -> Option<StateFile> {
+    let directories = match &config.settings.state_dir {
+        Some(directory) => vec![directory.clone()],
+        None => state::default_directories(),
+    };
+    let mut reasons = Vec::new();
+    for directory in directories {
+        match StateFile::open(&directory, &config.daemons[me].name) {
+            Ok(file) => return Some(file),
+            Err(error) => reasons.push(format!("{error:#}")),
+        }
+    }
+    let reasons = reasons.join("; ");
+    log::warning("state-not-kept", &[("reason", &reasons)]);
+    None
+}

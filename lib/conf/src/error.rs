@@ -1,0 +1,99 @@
+//! What is wrong with a file, and where.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// Bound: this many errors of a file are reported, the others counted.
+const REPORTED_MAX: usize = 20;
+
+/// Bound: a larger file is not a configuration.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The line, counted from 1; 0 if it concerns the file as a whole.
+    pub line: u32,
+    /// What is wrong and what is allowed: lower case, no full stop.
+    pub message: String,
+}
+
+impl Error {
+    /// An error on a line.
+    pub fn new(line: u32, message: impl Into<String>) -> Error {
+        Error {
+            line,
+            message: message.into(),
+        }
+    }
+}
+
+/// All that is wrong with a file, in the order of its lines; never empty.
+///
+/// Prints one line per error, `file:line: message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors {
+    file: String,
+    list: Vec<Error>,
+    omitted: usize,
+}
+
+impl Errors {
+    /// The errors of a file, which must not be none.
+    pub(crate) fn new(file: &str, mut list: Vec<Error>) -> Errors {
+        list.sort_by_key(|error| error.line);
+        let omitted = list.len().saturating_sub(REPORTED_MAX);
+        list.truncate(REPORTED_MAX);
+        Errors {
+            file: file.to_owned(),
+            list,
+            omitted,
+        }
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            match error.line {
+                0 => write!(f, "{}: {}", self.file, error.message)?,
+                line => write!(f, "{}:{line}: {}", self.file, error.message)?,
+            }
+        }
+        if self.omitted > 0 {
+            write!(f, "\n{}: {} more errors", self.file, self.omitted)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {}
+
+/// The text of a file, at most 1 MiB of UTF-8.
+///
+/// # Errors
+/// It cannot be read, is longer, or is no text.
+pub fn load(path: &Path) -> Result<String, Errors> {
+    let fail =
+        |line, message| Errors::new(&path.display().to_string(), vec![Error { line, message }]);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| fail(0, format!("cannot read it: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(fail(
+            0,
+            format!("too long, at most {FILE_BYTES_MAX} bytes are read"),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count() as u32;
+        fail(line, "not UTF-8".to_owned())
+    })
+}

@@ -1,0 +1,86 @@
+//! The file that holds a daemon's process number, for those who run daemons the old way.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A pid file: locked while the process lives, removed when this is dropped.
+///
+/// The lock, not the file's presence, says that a daemon runs: a file left over by a crash is
+/// taken over.
+#[derive(Debug)]
+pub struct Pidfile {
+    path: PathBuf,
+    // Held for its lock.
+    _file: File,
+}
+
+impl Pidfile {
+    /// Writes this process's number into the file, to be called once the program is ready.
+    ///
+    /// # Errors
+    /// `AddrInUse` if another process holds it; otherwise it cannot be created or written.
+    pub fn create(path: &Path) -> io::Result<Pidfile> {
+        loop {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let message =
+                        format!("{}: another process holds this pid file", path.display());
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Its last owner may have removed it between our open and our lock.
+            if fs::metadata(path).is_ok_and(|named| same_file(&named, &file)) {
+                file.set_len(0)?;
+                writeln!(file, "{}", std::process::id())?;
+                return Ok(Pidfile {
+                    path: path.to_owned(),
+                    _file: file,
+                });
+            }
+        }
+    }
+}
+
+fn same_file(named: &fs::Metadata, file: &File) -> bool {
+    file.metadata()
+        .is_ok_and(|opened| (opened.dev(), opened.ino()) == (named.dev(), named.ino()))
+}
+
+impl Drop for Pidfile {
+    fn drop(&mut self) {
+        // Whoever comes next takes over what cannot be removed.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_once_and_removed_at_the_end() {
+        let path = std::env::temp_dir().join(format!("covey-pidfile-{}", std::process::id()));
+        fs::write(&path, "left over by a crash\n").unwrap();
+        let pidfile = Pidfile::create(&path).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{}\n", std::process::id())
+        );
+        assert_eq!(
+            Pidfile::create(&path).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        drop(pidfile);
+        assert!(!path.exists());
+    }
+}

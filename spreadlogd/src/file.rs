@@ -1,0 +1,326 @@
+//! A log file: opened when there is something to write, whole lines whatever happens.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use unixproc::log;
+
+use crate::queue::Queue;
+
+/// How long a file that cannot be written is left alone.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Repeated failures of a file are logged this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A file and the lines that wait for it.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    /// Whether missing directories are made.
+    make_directories: bool,
+    /// None until there is something to write, and after a failure.
+    file: Option<File>,
+    queue: Queue,
+    last_used: Instant,
+    trouble: Option<Trouble>,
+}
+
+/// Since when and how often a file could not be written.
+#[derive(Debug)]
+struct Trouble {
+    retry_at: Instant,
+    failures: u64,
+    throttle: log::Throttle,
+}
+
+impl LogFile {
+    /// A file that is not opened yet.
+    pub(crate) fn new(path: &Path, make_directories: bool, now: Instant) -> LogFile {
+        LogFile {
+            path: path.to_owned(),
+            make_directories,
+            file: None,
+            queue: Queue::default(),
+            last_used: now,
+            trouble: None,
+        }
+    }
+
+    /// Queues whole lines.
+    pub(crate) fn append(&mut self, lines: &[u8], now: Instant) {
+        self.queue.append(lines);
+        self.last_used = now;
+    }
+
+    /// Opens the file if it is not open.
+    ///
+    /// # Errors
+    /// It cannot be opened, or another process has locked it.
+    pub(crate) fn open(&mut self) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        if self.make_directories
+            && let Some(directory) = self.path.parent()
+        {
+            fs::create_dir_all(directory)?;
+        }
+        // Without O_NONBLOCK a FIFO that nobody reads would stop the whole program here.
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o644)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&self.path)?;
+        lock(&file)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Writes what is queued, unless a failure was too recent; gives how many bytes.
+    ///
+    /// A failure is logged and counted; what could not be written stays queued.
+    pub(crate) fn write(&mut self, now: Instant) -> usize {
+        if self
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| now < trouble.retry_at)
+        {
+            return 0;
+        }
+        let before = self.queue.len();
+        match self.try_write() {
+            Ok(()) => self.report_recovery(),
+            Err(error) => {
+                self.take_back_half_line();
+                // Opened anew at the next try: it may have been replaced.
+                self.file = None;
+                self.report_failure(&error, now);
+            }
+        }
+        before.saturating_sub(self.queue.len())
+    }
+
+    fn try_write(&mut self) -> io::Result<()> {
+        self.open()?;
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        while !self.queue.is_empty() {
+            match file.write(self.queue.unwritten()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.queue.consume(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A full disk takes half a line: it is cut off again, so that the file ends in a whole one
+    /// whoever reads it meanwhile.
+    fn take_back_half_line(&mut self) {
+        let half = self.queue.half_line() as u64;
+        let Some(file) = &self.file else { return };
+        if half == 0 {
+            return;
+        }
+        let length = file.metadata().map(|metadata| {
+            if metadata.is_file() {
+                metadata.len()
+            } else {
+                0
+            }
+        });
+        match length {
+            // We hold the lock, so the last bytes are ours.
+            Ok(length) if length >= half && file.set_len(length - half).is_ok() => {
+                self.queue.take_back_half_line();
+            }
+            // Not a regular file: the line goes on where it stopped.
+            _ => {}
+        }
+    }
+
+    fn report_failure(&mut self, error: &io::Error, now: Instant) {
+        let trouble = self.trouble.get_or_insert_with(|| Trouble {
+            retry_at: now,
+            failures: 0,
+            throttle: log::Throttle::new(REPORT_INTERVAL),
+        });
+        trouble.failures += 1;
+        trouble.retry_at = now + RETRY_DELAY;
+        if trouble.throttle.admit(now).is_some() {
+            log::error(
+                "write-failed",
+                &[
+                    ("file", &self.path.display()),
+                    ("error", error),
+                    ("failures", &trouble.failures),
+                    ("queued-bytes", &self.queue.len()),
+                ],
+            );
+        }
+    }
+
+    fn report_recovery(&mut self) {
+        if let Some(trouble) = self.trouble.take() {
+            log::notice(
+                "write-resumed",
+                &[
+                    ("file", &self.path.display()),
+                    ("failures", &trouble.failures),
+                ],
+            );
+        }
+    }
+
+    /// Closes the file; it is opened again when there is something to write.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+        if let Some(trouble) = &mut self.trouble {
+            // Whoever asks for it has probably removed the cause.
+            trouble.retry_at = Instant::now();
+        }
+    }
+
+    /// Whether it is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// When it may be written again, if it could not be.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.trouble.as_ref().map(|trouble| trouble.retry_at)
+    }
+
+    /// When lines came for it last.
+    pub(crate) fn last_used(&self) -> Instant {
+        self.last_used
+    }
+}
+
+/// Two loggers must not write one file; devices and FIFOs are shared, and so are file systems
+/// that know no locks.
+fn lock(file: &File) -> io::Result<()> {
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another process has locked it",
+        )),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path =
+                std::env::temp_dir().join(format!("spreadlogd-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn lines_are_appended_and_the_file_can_be_moved_away() {
+        let scratch = Scratch::new("append");
+        let path = scratch.0.join("log");
+        fs::write(&path, "old\n").unwrap();
+        let now = Instant::now();
+        let mut file = LogFile::new(&path, false, now);
+        file.append(b"one\ntwo\n", now);
+        assert_eq!(file.write(now), 8);
+        assert_eq!(fs::read(&path).unwrap(), b"old\none\ntwo\n");
+        fs::rename(&path, scratch.0.join("log.1")).unwrap();
+        file.close();
+        file.append(b"three\n", now);
+        file.write(now);
+        assert_eq!(fs::read(&path).unwrap(), b"three\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_waits() {
+        let scratch = Scratch::new("retry");
+        let path = scratch.0.join("missing/log");
+        let start = Instant::now();
+        let mut file = LogFile::new(&path, false, start);
+        file.append(b"one\n", start);
+        assert_eq!((file.write(start), file.queued_bytes()), (0, 4));
+        fs::create_dir(scratch.0.join("missing")).unwrap();
+        assert_eq!(file.write(start), 0, "a failure is not retried at once");
+        assert_eq!(file.retry_at(), Some(start + RETRY_DELAY));
+        assert_eq!(file.write(start + RETRY_DELAY), 4);
+        assert_eq!(file.retry_at(), None);
+        assert_eq!(fs::read(&path).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn directories_are_made_where_names_vary() {
+        let scratch = Scratch::new("dirs");
+        let path = scratch.0.join("2000/10/log");
+        let now = Instant::now();
+        let mut file = LogFile::new(&path, true, now);
+        file.append(b"one\n", now);
+        assert_eq!(file.write(now), 4);
+        assert_eq!(fs::read(&path).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn a_file_has_one_writer() {
+        let scratch = Scratch::new("lock");
+        let path = scratch.0.join("log");
+        let now = Instant::now();
+        let (mut first, mut second) = (
+            LogFile::new(&path, false, now),
+            LogFile::new(&path, false, now),
+        );
+        first.open().unwrap();
+        assert_eq!(
+            second.open().unwrap_err().kind(),
+            io::ErrorKind::ResourceBusy
+        );
+        first.close();
+        second.open().unwrap();
+    }
+
+    #[test]
+    fn half_a_line_is_taken_back_from_the_file() {
+        let scratch = Scratch::new("half");
+        let path = scratch.0.join("log");
+        let now = Instant::now();
+        let mut file = LogFile::new(&path, false, now);
+        file.append(b"one\ntwo\n", now);
+        file.open().unwrap();
+        // What a full disk does: it takes a part, then refuses.
+        file.file.as_mut().unwrap().write_all(b"one\ntw").unwrap();
+        file.queue.consume(6);
+        file.take_back_half_line();
+        assert_eq!(fs::read(&path).unwrap(), b"one\n");
+        file.write(now);
+        assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
+    }
+}

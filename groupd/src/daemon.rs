@@ -1,32 +1,31 @@
 //! The loop: sockets and clock on one side, the ring, the groups and the sessions on the other.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod signals;
+mod start;
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use group::name::DaemonName;
 use groupd::control;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use status::ControlServer;
-use totem::Totem;
 use totem::event::{Class, Notice};
 use totem::time::Time;
-use totem::view::Incarnation;
 use unixproc::log;
 use unixproc::ready::Notify;
-use unixproc::signal::{Signal, Signals};
+use unixproc::signal::Signals;
 
-use crate::bus::{Bus, SUBMIT_BYTES_MAX};
+use crate::bus::Bus;
 use crate::config::Config;
-use crate::key;
-use crate::link;
-use crate::listen::{Endpoints, Listener};
+use crate::listen::Listener;
 use crate::notices::Notices;
-use crate::ports::{Port, Ports, is_local};
-use crate::sessions::{Bounds, Sessions};
-use crate::state::{self, State, StateFile};
+use crate::ports::Ports;
+use crate::report::Report;
+use crate::sessions::Sessions;
+use crate::state::{State, StateFile};
+
+pub(crate) use start::Source;
 
 const DATA: Token = Token(0);
 const SEGMENT: Token = Token(1);
@@ -46,6 +45,8 @@ const BATCHES_PER_TURN: usize = 16;
 const REQUESTS_PER_TURN: usize = 4096;
 /// Connections taken before other work has its turn.
 const ACCEPTS_PER_TURN: usize = 64;
+/// How long no connection is taken when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often an open ring is complained about.
 const OPEN_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long the first view may take: a ring of one is there at once.
@@ -74,6 +75,8 @@ pub(crate) struct Daemon {
     data_ready: bool,
     token_ready: bool,
     listeners_ready: bool,
+    /// When connections are taken again, after the system had no descriptor for one.
+    accept_at: Option<Time>,
     watchdog_at: Option<Time>,
     /// When an open ring is complained about again.
     open_at: Option<Time>,
@@ -145,13 +148,17 @@ impl Daemon {
         let mut events = Events::with_capacity(EVENTS);
         let timeout = self.timeout();
         match self.poll.poll(&mut events, timeout) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => result.context("poll")?,
         }
         for event in &events {
             self.note(event);
         }
         let now = self.now();
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept_at = None;
+            self.listeners_ready = true;
+        }
         if self.listeners_ready && self.stop == Stop::Running {
             self.accept(now);
         }
@@ -187,6 +194,7 @@ impl Daemon {
             self.sessions.poll_timeout(),
             self.watchdog_at,
             self.open_at,
+            self.accept_at,
             stop,
         ];
         let now = self.now();
@@ -210,7 +218,7 @@ impl Daemon {
     }
 
     fn answer(&mut self, token: Token) {
-        let report = crate::report::Report {
+        let report = Report {
             config: &self.config,
             me: self.me,
             bus: &self.bus,
@@ -239,11 +247,16 @@ impl Daemon {
                 }
                 match listener.accept() {
                     Ok(stream) => self.sessions.accept(stream, self.poll.registry(), now),
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                    Err(error) => {
-                        // Of one connection; others may wait behind it.
-                        log::info("accept-failed", &[("reason", &error)]);
-                    }
+                    Err(error) => match error.kind() {
+                        ErrorKind::WouldBlock => break,
+                        // Of one connection; others wait behind it.
+                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                        _ => {
+                            self.notices.failed("accept-failed", &error);
+                            self.accept_at = Some(now + ACCEPT_PAUSE);
+                            break;
+                        }
+                    },
                 }
             }
         }
@@ -338,7 +351,7 @@ impl Daemon {
             }
         }
         if let Some(error) = self.ports.take_error() {
-            self.notices.send_failed(&error);
+            self.notices.failed("send-failed", &error);
         }
         Ok(())
     }

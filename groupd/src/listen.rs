@@ -223,18 +223,28 @@ fn listen_unix(path: &Path, settings: &Settings) -> anyhow::Result<Listener> {
         socket: UnixListener::from_std(OwnedFd::from(socket.try_clone()?).into()),
         path: Some(path.to_owned()),
     };
-    if let Some(group) = &settings.socket_group {
-        chown(path, None, Some(group_id(group)?)).with_context(name)?;
-    }
-    let default_mode = if settings.socket_group.is_some() {
+    give_to_group(path, settings)?;
+    fs::set_permissions(path, Permissions::from_mode(mode(settings))).with_context(name)?;
+    socket.listen(BACKLOG).with_context(name)?;
+    Ok(listener)
+}
+
+/// The mode of the daemon's sockets.
+pub(crate) fn mode(settings: &Settings) -> u32 {
+    let default = if settings.socket_group.is_some() {
         0o660
     } else {
         0o666
     };
-    let mode = settings.socket_mode.unwrap_or(default_mode);
-    fs::set_permissions(path, Permissions::from_mode(mode)).with_context(name)?;
-    socket.listen(BACKLOG).with_context(name)?;
-    Ok(listener)
+    settings.socket_mode.unwrap_or(default)
+}
+
+/// Gives a socket to the group that the file names.
+pub(crate) fn give_to_group(path: &Path, settings: &Settings) -> anyhow::Result<()> {
+    let Some(group) = &settings.socket_group else {
+        return Ok(());
+    };
+    chown(path, None, Some(group_id(group)?)).with_context(|| path.display().to_string())
 }
 
 fn listen_tcp(address: SocketAddr) -> anyhow::Result<Listener> {

@@ -24,6 +24,7 @@ mod sessions;
 mod state;
 mod stream;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -58,11 +59,12 @@ fn run() -> Result<u8, Failure> {
     };
     let (config, me) = source.load().map_err(|error| failure(exit::USAGE, error))?;
     if args.check {
-        println!("configuration ok");
-        return Ok(exit::DONE);
+        return writeln!(io::stdout(), "configuration ok")
+            .map(|()| exit::DONE)
+            .map_err(Failure::stdout);
     }
     let failed = |error: anyhow::Error| failure(exit::FAILED, error);
-    let from_system = |error: std::io::Error| Failure::new(exit::FAILED, error);
+    let from_system = |error: io::Error| Failure::new(exit::FAILED, error);
     let inherited = inherited::inherited().map_err(from_system)?;
     let background = if args.daemonize {
         Some(background::detach().map_err(from_system)?)

@@ -71,11 +71,11 @@ impl Notices {
         }
     }
 
-    /// Writes that the kernel does not send datagrams, and why.
-    pub(crate) fn send_failed(&mut self, error: &io::Error) {
-        // It is this host's affair, whoever was to get the datagram.
-        if let Some(repeated) = self.admit("send-failed", IpAddr::from([0, 0, 0, 0])) {
-            log::warning("send-failed", &[("reason", error), ("repeated", &repeated)]);
+    /// Writes that the system refuses something, and why.
+    pub(crate) fn failed(&mut self, event: &'static str, error: &io::Error) {
+        // It is this host's affair, whoever was at the other end.
+        if let Some(repeated) = self.admit(event, IpAddr::from([0, 0, 0, 0])) {
+            log::warning(event, &[("reason", error), ("repeated", &repeated)]);
         }
     }
 

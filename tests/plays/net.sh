@@ -32,6 +32,7 @@ fi
 
 set -uo pipefail
 scratch=$COVEY_SCRATCH
+plays=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=4803
 declare -A anchors groupds
 

@@ -2,15 +2,14 @@
 # With a key nothing can be read on the wire, and a recording played back changes nothing.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v tcpdump >/dev/null || skip 'tcpdump is not here (Debian: tcpdump)'
 command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
 secret='a secret that must not be read on the wire'
 
 # record NAME: runs three groupd, sends the secret, and keeps what the bridge saw.
 record() {
-    tcpdump -Z root -n -U -i br0 -w "$scratch/$1.pcap" udp 2>"$scratch/tcpdump.err" &
+    python3 "$plays/capture.py" record br0 "$scratch/$1.pcap" 2>"$scratch/capture.err" &
     capture=$!
-    until_true 5 'tcpdump listens' grep -q listening "$scratch/tcpdump.err"
+    until_true 5 'the capture listens' grep -q listening "$scratch/capture.err"
     for i in 1 2 3; do start_groupd $i; done
     until_true 10 'three hosts see each other' views_are 'host1 host2 host3' 1 2 3
     ctl 3 join room -n 1 >"$scratch/$1.received" &
@@ -19,7 +18,7 @@ record() {
     ctl 1 send room "$secret" || fail 'send'
     wait $reader
     grep -q "$secret" "$scratch/$1.received" || fail 'the message did not arrive'
-    kill -INT $capture
+    kill -TERM $capture
     wait $capture
 }
 reader_joined() { ctl 1 members room | grep -q '#host3'; }
@@ -45,7 +44,7 @@ watcher=$!
 watcher_joined() { ctl 1 members room | grep -q '#host2'; }
 until_true 5 'a watcher in the group' watcher_joined
 lines=$(wc -l <"$scratch/quiet")
-on 4 python3 "$(dirname "$0")/replay.py" "$scratch/sealed.pcap" || fail 'replay'
+on 4 python3 "$plays/capture.py" replay "$scratch/sealed.pcap" || fail 'replay'
 # A message of our own behind the replayed ones shows that the watcher has seen all there was.
 ctl 1 send room 'the end' || fail 'send'
 until_true 5 'the end arrives' grep -q 'the end' "$scratch/quiet"

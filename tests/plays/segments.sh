@@ -3,7 +3,7 @@
 # subscribers, one multicast on each segment and one unicast copy to each other one.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v tcpdump >/dev/null || skip 'tcpdump is not here (Debian: tcpdump)'
+command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
 
 make_key
 echo 1 >/proc/sys/net/ipv4/ip_forward || skip 'no routing in this namespace'
@@ -26,34 +26,39 @@ all="${hosts[*]/#/host}"
 until_true 15 'nine hosts in three segments' views_are "$all" "${hosts[@]}"
 echo 'ok: nine hosts in three segments are one ring'
 
-# count_run NAME: data packets with 500 messages of 1000 bytes, one in flight, by segment.
+# count_run NAME MEMBERS: data packets with 500 messages of 1000 bytes, one in flight, by segment,
+# into the variable `counts`.
 count_run() {
     local s
+    counts=
+    captures=()
     for s in 1 2 3; do
-        tcpdump -Z root -n -U -i "br$s" -w "$scratch/$1.$s" "udp dst port $port and greater 1000" \
-            2>"$scratch/tcpdump$s.err" &
+        python3 "$plays/capture.py" record "br$s" "$scratch/$1.$s" 2>"$scratch/capture$s.err" &
         captures[s]=$!
     done
-    for s in 1 2 3; do until_true 5 'tcpdump listens' grep -q listening "$scratch/tcpdump$s.err"; done
+    for s in 1 2 3; do until_true 5 'the capture listens' grep -q listening "$scratch/capture$s.err"; done
     ctl 11 flood --group wire --messages 500 --bytes 1000 --window 1 --members "$2" --senders 1 >"$scratch/flood" ||
         fail "flood: $(cat "$scratch/flood")"
     for s in 1 2 3; do
-        kill -INT "${captures[s]}" && wait "${captures[s]}"
-        tcpdump -n -r "$scratch/$1.$s" 2>/dev/null | wc -l
-    done | tr '\n' ' '
+        kill -TERM "${captures[s]}" && wait "${captures[s]}"
+        counts+="$(python3 "$plays/capture.py" count "$scratch/$1.$s" "$port" 1000) "
+    done
 }
 
-one=$(count_run one 1)
+count_run one 1
+one=$counts
 echo "1 subscriber:  $one data packets on the three segments"
 subscribers=()
 for i in "${hosts[@]:1}"; do
     ctl "$i" flood --group wire --receive-only --messages 500 --members 9 --senders 1 >/dev/null 2>>"$scratch/flood.err" &
     subscribers+=($!)
 done
-nine=$(count_run nine 9)
+count_run nine 9
+nine=$counts
 for pid in "${subscribers[@]}"; do wait "$pid" || fail 'a subscriber did not get all messages'; done
 echo "9 subscribers: $nine data packets on the three segments"
 [ "$one" = "$nine" ] || fail 'the wires carried more for more subscribers'
-# 500 multicasts at home; elsewhere 500 copies that arrive and 500 multicasts of the relay.
-[ "$nine" = '500 1000 1000 ' ] || fail 'not one multicast a segment and one copy to each other one'
+# At home 500 multicasts, and two times 500 copies on their way out; elsewhere 500 copies that
+# arrive and 500 multicasts of the member that passes them on.
+[ "$nine" = '1500 1000 1000 ' ] || fail 'not one multicast a segment and one copy to each other one'
 echo 'ok: one multicast a segment, one copy to each other one, whoever listens'

@@ -1,12 +1,24 @@
 //! What signals ask of the daemon: a reload, its status, an orderly stop.
 
-USES
+use std::time::Duration;
+
+use anyhow::anyhow;
+use mio::Interest;
+use mio::unix::SourceFd;
+use totem::time::Time;
+use unixproc::log;
+use unixproc::signal::Signal;
+
+use super::start::bounds;
+use super::{Daemon, SEGMENT, Source, Stop};
+use crate::config::{Config, Settings};
+use crate::ports::Port;
 
 /// How long an orderly stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Daemon {
-    fn handle_signals(&mut self) {
+    pub(super) fn handle_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
             match signal {
                 Signal::Hangup => self.reload(),
@@ -41,7 +53,7 @@ impl Daemon {
         }
         let kept = |config: &Config| {
             let settings = config.settings.clone();
-            crate::config::Settings {
+            Settings {
                 session_queue_bytes: 0,
                 queue_bytes: 0,
                 ignored: Vec::new(),
@@ -115,7 +127,8 @@ impl Daemon {
         self.stop = Stop::Closing(self.now() + STOP_TIMEOUT);
     }
 
-    fn advance_stop(&mut self, now: Time) -> anyhow::Result<()> {
+    /// Does the next step of a stop.
+    pub(super) fn advance_stop(&mut self, now: Time) -> anyhow::Result<()> {
         if let Stop::Closing(until) = self.stop
             && !self.sessions.has_work()
         {
@@ -134,4 +147,3 @@ impl Daemon {
         Ok(())
     }
 }
-

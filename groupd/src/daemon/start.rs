@@ -1,6 +1,30 @@
 //! How a daemon comes up: what it reads, what it opens, and in which order.
 
-USES
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use group::name::DaemonName;
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
+use status::ControlServer;
+use totem::Totem;
+use totem::time::Time;
+use totem::view::Incarnation;
+use unixproc::log;
+use unixproc::ready::Notify;
+use unixproc::signal::Signals;
+
+use super::{CONTROL, DATA, Daemon, LISTENERS, SEGMENT, SESSIONS, SIGNALS, Stop, TOKEN};
+use crate::bus::{Bus, SUBMIT_BYTES_MAX};
+use crate::config::{self, Config};
+use crate::listen::{self, Endpoints, Listener};
+use crate::notices::Notices;
+use crate::ports::{Port, Ports, is_local};
+use crate::sessions::{Bounds, Sessions};
+use crate::state::{self, State, StateFile};
+use crate::{key, link};
 
 /// Descriptors that are not sessions: sockets, files, the control socket's connections.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -31,9 +55,9 @@ impl Source {
     }
 }
 
-fn config_file(path: &std::path::Path) -> anyhow::Result<Config> {
+fn config_file(path: &Path) -> anyhow::Result<Config> {
     let text = conf::load(path)?;
-    Ok(crate::config::parse(&path.display().to_string(), &text)?)
+    Ok(config::parse(&path.display().to_string(), &text)?)
 }
 
 impl Daemon {
@@ -61,7 +85,7 @@ impl Daemon {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let incarnation = (wall.as_nanos() as u64).max(earlier.incarnation + 1);
+        let incarnation = (wall.as_nanos() as u64).max(earlier.incarnation.saturating_add(1));
         if let Some(file) = &mut state {
             file.store(State {
                 incarnation,
@@ -97,10 +121,11 @@ impl Daemon {
         let poll = Poll::new()?;
         let mut listeners = endpoints.listeners;
         register(&poll, &ports, &signals, &mut listeners)?;
-        let mode = config.settings.socket_mode.unwrap_or(0o666);
         let path = endpoints.directory.join("control");
+        let mode = listen::mode(&config.settings);
         let control = ControlServer::bind(&path, mode, poll.registry(), CONTROL)
             .with_context(|| path.display().to_string())?;
+        listen::give_to_group(&path, &config.settings)?;
         let watchdog_at = notify.watchdog_interval().map(|_| now);
         let open = !sealed && !config.layout(me).local.ip().is_loopback();
         Ok(Daemon {
@@ -124,6 +149,7 @@ impl Daemon {
             data_ready: true,
             token_ready: true,
             listeners_ready: true,
+            accept_at: None,
             watchdog_at,
             open_at: open.then_some(now),
             stop: Stop::Running,
@@ -162,7 +188,7 @@ fn register(
 }
 
 /// What the file and the system allow clients.
-fn bounds(config: &Config) -> Bounds {
+pub(super) fn bounds(config: &Config) -> Bounds {
     let descriptors = link::raise_descriptor_limit(DESCRIPTORS_WANTED);
     Bounds {
         sessions: descriptors.saturating_sub(DESCRIPTORS_RESERVED) as usize,

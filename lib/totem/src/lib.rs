@@ -34,6 +34,7 @@ mod random;
 mod recover;
 mod ring;
 mod seal;
+pub mod sim;
 mod stats;
 mod store;
 mod suspect;

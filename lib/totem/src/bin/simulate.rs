@@ -131,7 +131,12 @@ fn run(seed: u64, length: Duration) -> Report {
     std::panic::catch_unwind(|| world::run(seed, length, None)).unwrap_or_else(|_| Report {
         totals: Totals::default(),
         digest: 0,
-        violation: Some(Violation { rule: "panic", at: Time(0), process: None, seen: "see above".into() }),
+        violation: Some(Violation {
+            rule: "panic",
+            at: Time(0),
+            process: None,
+            seen: "see above".into(),
+        }),
     })
 }
 
@@ -248,6 +253,7 @@ fn report(sum: &Sum, began: Instant) {
         interrupted,
         calms,
         settled_after,
+        settled_late,
         faults,
     } = &sum.totals;
     let seconds = simulated.as_secs_f64();
@@ -261,7 +267,7 @@ fn report(sum: &Sum, began: Instant) {
     println!("views {views} installed {installs} times");
     println!("recoveries-interrupted {interrupted}");
     println!(
-        "calms {calms} together after {:.3} s at most",
+        "calms {calms}, {settled_late} of them late, {:.3} s at most",
         settled_after.as_secs_f64()
     );
     println!("faults {faults}");

@@ -35,11 +35,17 @@ impl World<'_> {
 
     pub(super) fn schedule_clients(&mut self, host: Host) {
         let machine = &mut self.machines[host];
-        let Some(process) = machine.process.as_ref().filter(|_| !machine.clients_wake) else { return };
+        let Some(process) = machine.process.as_ref().filter(|_| !machine.clients_wake) else {
+            return;
+        };
         machine.clients_wake = true;
         let id = process.id;
         let load = &self.scenario.load;
-        let mean = if self.phase == Phase::Storm { load.gap } else { load.gap * load.calm_factor };
+        let mean = if self.phase == Phase::Storm {
+            load.gap
+        } else {
+            load.gap * load.calm_factor
+        };
         let gap = self.clients.exponential(mean);
         self.schedule(self.now + gap, Happening::Clients(host, id));
     }
@@ -50,7 +56,9 @@ impl World<'_> {
         if self.phase == Phase::Drain {
             return;
         }
-        let Some(process) = &self.machines[host].process else { return };
+        let Some(process) = &self.machines[host].process else {
+            return;
+        };
         let can_submit = process.groups.ready() && !process.leaving && !self.is_full(host);
         if can_submit {
             let count = process.clients.len();
@@ -84,19 +92,29 @@ impl World<'_> {
 
     fn is_full(&self, host: Host) -> bool {
         let process = self.machines[host].process.as_ref();
-        process.is_some_and(|process| process.totem.queued_bytes() >= self.scenario.submit_bytes_max)
+        process
+            .is_some_and(|process| process.totem.queued_bytes() >= self.scenario.submit_bytes_max)
     }
 
     fn connect(&mut self, host: Host) {
         let name = format!("c{}", self.clients.below(NAMES));
         let name = PrivateName::new(name.as_bytes()).expect("a letter and a digit");
-        let Some(process) = &mut self.machines[host].process else { return };
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
         let session = SessionId(process.sessions);
         // A name may be taken still: then nobody connects.
         if process.groups.connect(session, name, true).is_ok() {
             process.sessions += 1;
-            let private = process.groups.private_group(session).expect("just connected");
-            process.clients.push(Client { session, private, groups: BTreeSet::new() });
+            let private = process
+                .groups
+                .private_group(session)
+                .expect("just connected");
+            process.clients.push(Client {
+                session,
+                private,
+                groups: BTreeSet::new(),
+            });
             let id = process.id;
             self.group_oracle.connect(id, session, private);
             self.tell_now(&format_args!("p{:<3} {private} connects", id.0));
@@ -104,10 +122,17 @@ impl World<'_> {
     }
 
     fn disconnect(&mut self, host: Host) {
-        let Some(process) = &mut self.machines[host].process else { return };
-        let client = process.clients.swap_remove(self.clients.index(process.clients.len()));
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
+        let client = process
+            .clients
+            .swap_remove(self.clients.index(process.clients.len()));
         let id = process.id;
-        let kill = process.groups.disconnect(client.session).expect("is connected");
+        let kill = process
+            .groups
+            .disconnect(client.session)
+            .expect("is connected");
         self.group_oracle.disconnect(id, client.session);
         self.tell_now(&format_args!("p{:<3} {} disconnects", id.0, client.private));
         self.submit(host, Service::Agreed, &kill);
@@ -115,24 +140,34 @@ impl World<'_> {
 
     fn join(&mut self, host: Host) {
         let group = self.some_group();
-        let Some(process) = &mut self.machines[host].process else { return };
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
         let at = self.clients.index(process.clients.len());
         let client = &mut process.clients[at];
         client.groups.insert(group);
         let (id, private) = (process.id, client.private);
-        let join = process.groups.join(client.session, group).expect("is connected, and the name is good");
+        let join = process
+            .groups
+            .join(client.session, group)
+            .expect("is connected, and the name is good");
         self.tell_now(&format_args!("p{:<3} {private} joins {group}", id.0));
         self.submit(host, Service::Agreed, &join);
     }
 
     fn leave_group(&mut self, host: Host) {
         let group = self.some_group();
-        let Some(process) = &mut self.machines[host].process else { return };
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
         let at = self.clients.index(process.clients.len());
         let client = &mut process.clients[at];
         client.groups.remove(&group);
         let (id, private) = (process.id, client.private);
-        let leave = process.groups.leave(client.session, group).expect("is connected, and the name is good");
+        let leave = process
+            .groups
+            .leave(client.session, group)
+            .expect("is connected, and the name is good");
         self.tell_now(&format_args!("p{:<3} {private} leaves {group}", id.0));
         self.submit(host, Service::Agreed, &leave);
     }
@@ -142,14 +177,24 @@ impl World<'_> {
         let payload = self.some_payload();
         let self_discard = self.clients.chance(0.1);
         let service = self.some_service();
-        let Some(process) = &mut self.machines[host].process else { return };
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
         let session = process.clients[self.clients.index(process.clients.len())].session;
         let attributes = Attributes::default();
-        let message = process.groups.multicast(session, attributes, self_discard, &destinations, &payload);
+        let message =
+            process
+                .groups
+                .multicast(session, attributes, self_discard, &destinations, &payload);
         let id = process.id;
         let letter = LetterId::read(&payload).expect("begins with it");
-        self.group_oracle.send(id, session, letter, &destinations);
-        self.submit(host, service, &message.expect("is connected, and it is not too long"));
+        self.group_oracle
+            .send(id, session, letter, &destinations, self_discard);
+        self.submit(
+            host,
+            service,
+            &message.expect("is connected, and it is not too long"),
+        );
     }
 
     fn some_group(&mut self) -> GroupName {
@@ -165,7 +210,11 @@ impl World<'_> {
             let host = self.clients.index(self.machines.len());
             return vec![GroupName::private(name, &daemon_name(host))];
         }
-        let count = if self.clients.chance(0.1) { self.clients.between(2, 4) } else { 1 };
+        let count = if self.clients.chance(0.1) {
+            self.clients.between(2, 4)
+        } else {
+            1
+        };
         (0..count).map(|_| self.some_group()).collect()
     }
 

@@ -25,7 +25,7 @@ use super::oracle::Violation;
 use super::trace::{Digest, ProcessId};
 use crate::groups::{Cause, GroupEvent, GroupId, GroupName, Membership, SessionId};
 use crate::time::Time;
-use crate::view::Transition;
+use crate::view::{MemberId, Transition};
 
 /// Identity of a message between sessions, in front of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,9 @@ pub struct LetterId(pub u64);
 impl LetterId {
     /// The identity in a payload; `None` if it is too short to hold one.
     pub fn read(payload: &[u8]) -> Option<LetterId> {
-        payload.first_chunk().map(|bytes| LetterId(u64::from_be_bytes(*bytes)))
+        payload
+            .first_chunk()
+            .map(|bytes| LetterId(u64::from_be_bytes(*bytes)))
     }
 }
 
@@ -63,6 +65,10 @@ struct Arrival {
     previous: Option<Past>,
 }
 
+/// A membership: the group, its id, and how often the member that names it had lost its disk. A
+/// client's group id has no room for a life, so it may come again when a ring counter does.
+type ViewKey = (GroupName, GroupId, u32);
+
 /// What a session saw of a membership.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Past {
@@ -76,6 +82,7 @@ struct Past {
 /// A session's place in a group.
 struct Seat {
     gid: GroupId,
+    view: ViewKey,
     /// It was told that the membership is about to end.
     notified: bool,
     letters: u64,
@@ -90,19 +97,34 @@ struct Session {
     seats: BTreeMap<GroupName, Seat>,
 }
 
+/// A message between sessions.
+struct Letter {
+    /// What its sender knew of the groups that it is for.
+    known: Vec<(GroupName, GroupId)>,
+    /// Its sender does not want it, so the members do not all see it.
+    self_discard: bool,
+}
+
 /// The judge of what sessions see.
 #[derive(Default)]
 pub struct GroupOracle {
     sessions: BTreeMap<(ProcessId, SessionId), Session>,
-    views: BTreeMap<(GroupName, GroupId), GroupView>,
-    /// For each message, what its sender knew of the groups that it is for.
-    known: BTreeMap<LetterId, Vec<(GroupName, GroupId)>>,
+    views: BTreeMap<ViewKey, GroupView>,
+    /// How often each member lost its disk.
+    disks: BTreeMap<MemberId, u32>,
+    letters: BTreeMap<LetterId, Letter>,
 }
 
 impl GroupOracle {
     /// A session begins, with this private group.
     pub fn connect(&mut self, p: ProcessId, session: SessionId, private: GroupName) {
-        self.sessions.insert((p, session), Session { private, seats: BTreeMap::new() });
+        self.sessions.insert(
+            (p, session),
+            Session {
+                private,
+                seats: BTreeMap::new(),
+            },
+        );
     }
 
     /// A session ends.
@@ -116,15 +138,39 @@ impl GroupOracle {
     }
 
     /// A session sends a message to these groups.
-    pub fn send(&mut self, p: ProcessId, session: SessionId, letter: LetterId, groups: &[GroupName]) {
+    pub fn send(
+        &mut self,
+        p: ProcessId,
+        session: SessionId,
+        letter: LetterId,
+        groups: &[GroupName],
+        self_discard: bool,
+    ) {
         let seats = &self.sessions[&(p, session)].seats;
-        let known = groups.iter().filter_map(|group| Some((*group, seats.get(group)?.gid)));
-        self.known.insert(letter, known.collect());
+        let known = groups
+            .iter()
+            .filter_map(|group| Some((*group, seats.get(group)?.gid)))
+            .collect();
+        self.letters.insert(
+            letter,
+            Letter {
+                known,
+                self_discard,
+            },
+        );
+    }
+
+    /// A member starts again without the ring counter of its former lives.
+    pub fn lose_disk(&mut self, member: MemberId) {
+        *self.disks.entry(member).or_default() += 1;
     }
 
     /// The ring of a process is in a transitional configuration.
     pub fn travel(&mut self, p: ProcessId, transition: &Transition) {
-        for (_, session) in self.sessions.range_mut((p, SessionId(0))..=(p, SessionId(u32::MAX))) {
+        for (_, session) in self
+            .sessions
+            .range_mut((p, SessionId(0))..=(p, SessionId(u32::MAX)))
+        {
             for seat in session.seats.values_mut() {
                 for ring in [transition.from, transition.to] {
                     seat.travel.word(ring.counter);
@@ -144,15 +190,28 @@ impl GroupOracle {
         let mut told: BTreeMap<(SessionId, GroupName), u32> = BTreeMap::new();
         for event in events {
             if let GroupEvent::Membership { to, membership } = event {
-                to.iter().for_each(|session| *told.entry((*session, membership.group)).or_default() += 1);
+                to.iter().for_each(|session| {
+                    *told.entry((*session, membership.group)).or_default() += 1
+                });
             }
         }
-        for ((_, id), session) in self.sessions.range((p, SessionId(0))..=(p, SessionId(u32::MAX))) {
+        for ((_, id), session) in self
+            .sessions
+            .range((p, SessionId(0))..=(p, SessionId(u32::MAX)))
+        {
             for (group, seat) in &session.seats {
                 let count = told.get(&(*id, *group)).copied().unwrap_or_default();
                 if count != u32::from(seat.notified) {
-                    let seen = format!("{} is told {count} memberships of {group:?}, notified: {}", session.private, seat.notified);
-                    return Err(Violation { rule: "G9", at, process: Some(p), seen });
+                    let seen = format!(
+                        "{} is told {count} memberships of {group:?}, notified: {}",
+                        session.private, seat.notified
+                    );
+                    return Err(Violation {
+                        rule: "G9",
+                        at,
+                        process: Some(p),
+                        seen,
+                    });
                 }
             }
         }
@@ -165,20 +224,31 @@ impl GroupOracle {
     /// The rule that it breaks; the oracle is of no use after that.
     pub fn observe(&mut self, at: Time, p: ProcessId, event: &GroupEvent) -> Result<(), Violation> {
         let verdict = match event {
-            GroupEvent::Message { to, destinations, payload, .. } => {
+            GroupEvent::Message {
+                to,
+                destinations,
+                payload,
+                ..
+            } => {
                 let destinations: Vec<GroupName> = destinations.iter().collect();
                 let letter = LetterId::read(payload);
-                to.iter().try_for_each(|session| self.message(p, *session, letter, &destinations))
+                to.iter()
+                    .try_for_each(|session| self.message(p, *session, letter, &destinations))
             }
-            GroupEvent::Membership { to, membership } => {
-                to.iter().try_for_each(|session| self.membership(p, *session, membership))
-            }
-            GroupEvent::Transition { to, group, gid } => {
-                to.iter().try_for_each(|session| self.transition(p, *session, *group, *gid))
-            }
+            GroupEvent::Membership { to, membership } => to
+                .iter()
+                .try_for_each(|session| self.membership(p, *session, membership)),
+            GroupEvent::Transition { to, group, gid } => to
+                .iter()
+                .try_for_each(|session| self.transition(p, *session, *group, *gid)),
             GroupEvent::SelfLeave { to, group } => self.self_leave(p, *to, *group),
         };
-        verdict.map_err(|Broken(rule, seen)| Violation { rule, at, process: Some(p), seen })
+        verdict.map_err(|Broken(rule, seen)| Violation {
+            rule,
+            at,
+            process: Some(p),
+            seen,
+        })
     }
 
     /// G8: a process that is together with all others has these groups; `joined` says for each
@@ -193,18 +263,36 @@ impl GroupOracle {
         groups: &BTreeMap<GroupName, (GroupId, Arc<[GroupName]>)>,
         joined: &BTreeMap<GroupName, BTreeSet<GroupName>>,
     ) -> Result<(), Violation> {
-        let violation = |seen| Err(Violation { rule: "G8", at, process: Some(p), seen });
-        let held: BTreeMap<GroupName, BTreeSet<GroupName>> =
-            groups.iter().map(|(name, (_, members))| (*name, members.iter().copied().collect())).collect();
+        let violation = |seen| {
+            Err(Violation {
+                rule: "G8",
+                at,
+                process: Some(p),
+                seen,
+            })
+        };
+        let held: BTreeMap<GroupName, BTreeSet<GroupName>> = groups
+            .iter()
+            .map(|(name, (_, members))| (*name, members.iter().copied().collect()))
+            .collect();
         if held != *joined {
             return violation(format!("holds {held:?}, joined have {joined:?}"));
         }
-        for ((_, _), session) in self.sessions.range((p, SessionId(0))..=(p, SessionId(u32::MAX))) {
-            for (name, members) in joined.iter().filter(|(_, members)| members.contains(&session.private)) {
+        for ((_, _), session) in self
+            .sessions
+            .range((p, SessionId(0))..=(p, SessionId(u32::MAX)))
+        {
+            for (name, members) in joined
+                .iter()
+                .filter(|(_, members)| members.contains(&session.private))
+            {
                 let told = session.seats.get(name).map(|seat| seat.gid);
                 let gid = groups[name].0;
                 if told != Some(gid) {
-                    return violation(format!("{} was told {told:?} of {name:?}, which is {gid:?} {members:?}", session.private));
+                    return violation(format!(
+                        "{} was told {told:?} of {name:?}, which is {gid:?} {members:?}",
+                        session.private
+                    ));
                 }
             }
         }
@@ -212,7 +300,9 @@ impl GroupOracle {
     }
 
     fn session(&mut self, p: ProcessId, id: SessionId) -> Result<&mut Session, Broken> {
-        self.sessions.get_mut(&(p, id)).ok_or_else(|| Broken("G7", format!("gives something to {id:?}, which is closed")))
+        self.sessions
+            .get_mut(&(p, id))
+            .ok_or_else(|| Broken("G7", format!("gives something to {id:?}, which is closed")))
     }
 
     /// G2, G6 and G7.
@@ -223,7 +313,9 @@ impl GroupOracle {
         letter: Option<LetterId>,
         destinations: &[GroupName],
     ) -> Verdict {
-        let Some((letter, known)) = letter.and_then(|letter| Some((letter, self.known.get(&letter)?))) else {
+        let Some((letter, sent)) =
+            letter.and_then(|letter| Some((letter, self.letters.get(&letter)?)))
+        else {
             return broken("G2", format!("gives {id:?} a message that nobody sent"));
         };
         let Some(session) = self.sessions.get_mut(&(p, id)) else {
@@ -232,33 +324,74 @@ impl GroupOracle {
         let destinations: BTreeSet<&GroupName> = destinations.iter().collect();
         let mut wanted = destinations.contains(&session.private);
         for group in destinations {
-            let Some(seat) = session.seats.get_mut(group) else { continue };
+            let Some(seat) = session.seats.get_mut(group) else {
+                continue;
+            };
             wanted = true;
-            seat.foretold.extend(known.iter().filter(|(name, gid)| name == group && *gid != seat.gid).map(|(_, gid)| *gid));
-            let view = self.views.get_mut(&(*group, seat.gid)).expect("a seat is in a known membership");
+            seat.foretold.extend(
+                sent.known
+                    .iter()
+                    .filter(|(name, gid)| name == group && *gid != seat.gid)
+                    .map(|(_, gid)| *gid),
+            );
+            if sent.self_discard {
+                continue;
+            }
+            let view = self
+                .views
+                .get_mut(&seat.view)
+                .expect("a seat is in a known membership");
             if !seat.notified {
                 view.extend(seat.letters, letter)?;
             }
             seat.letters += 1;
             seat.digest.word(letter.0);
         }
-        if wanted { Ok(()) } else { broken("G7", format!("gives {letter:?} to {}, who is not meant", session.private)) }
+        if wanted {
+            Ok(())
+        } else {
+            broken(
+                "G7",
+                format!("gives {letter:?} to {}, who is not meant", session.private),
+            )
+        }
     }
 
     fn membership(&mut self, p: ProcessId, id: SessionId, membership: &Membership) -> Verdict {
-        let Membership { group, gid, cause, members, vs_sets, own_set } = membership;
+        let Membership {
+            group,
+            gid,
+            cause,
+            members,
+            vs_sets,
+            own_set,
+        } = membership;
+        let key = self.register(*group, *gid, members)?;
         let session = self.session(p, id)?;
         let private = session.private;
         if !members.contains(&private) {
-            return broken("G5", format!("{private} is not in the membership of {group:?} it is told of"));
+            return broken(
+                "G5",
+                format!("{private} is not in the membership of {group:?} it is told of"),
+            );
         }
         let past = session.seats.get(group).map(Seat::past);
-        let foretold = session.seats.get(group).is_some_and(|seat| seat.foretold.contains(gid));
+        let foretold = session
+            .seats
+            .get(group)
+            .is_some_and(|seat| seat.foretold.contains(gid));
         if foretold {
-            return broken("G6", format!("{private} had a message from one who knew {gid:?} of {group:?} before"));
+            return broken(
+                "G6",
+                format!("{private} had a message from one who knew {gid:?} of {group:?} before"),
+            );
         }
-        let kept = session.seats.remove(group).map(|seat| seat.foretold).unwrap_or_default();
-        session.seats.insert(*group, Seat::new(*gid, kept));
+        let kept = session
+            .seats
+            .remove(group)
+            .map(|seat| seat.foretold)
+            .unwrap_or_default();
+        session.seats.insert(*group, Seat::new(key, kept));
         let set = match cause {
             Cause::Network => Some(check_sets(private, members, vs_sets, *own_set)?),
             Cause::Join(who) | Cause::Leave(who) | Cause::Disconnect(who) => {
@@ -267,25 +400,55 @@ impl GroupOracle {
             }
         };
         check_first(private, past.is_none(), cause, set.as_deref())?;
-        self.register(*group, *gid, members)?;
-        let view = self.views.get_mut(&(*group, *gid)).expect("registered");
-        view.arrive(private, Arrival { set, previous: past })
+        let view = self.views.get_mut(&key).expect("registered");
+        view.arrive(
+            private,
+            Arrival {
+                set,
+                previous: past,
+            },
+        )
     }
 
     /// G1.
-    fn register(&mut self, group: GroupName, gid: GroupId, members: &Arc<[GroupName]>) -> Verdict {
-        let view = self.views.entry((group, gid)).or_insert_with(|| GroupView {
+    fn register(
+        &mut self,
+        group: GroupName,
+        gid: GroupId,
+        members: &Arc<[GroupName]>,
+    ) -> Result<ViewKey, Broken> {
+        let key = (
+            group,
+            gid,
+            self.disks
+                .get(&gid.representative)
+                .copied()
+                .unwrap_or_default(),
+        );
+        let view = self.views.entry(key).or_insert_with(|| GroupView {
             members: members.clone(),
             order: Vec::new(),
             arrivals: Vec::new(),
         });
         if view.members == *members {
-            return Ok(());
+            return Ok(key);
         }
-        broken("G1", format!("{gid:?} of {group:?} is {members:?} here and {:?} elsewhere", view.members))
+        Err(Broken(
+            "G1",
+            format!(
+                "{gid:?} of {group:?} is {members:?} here and {:?} elsewhere",
+                view.members
+            ),
+        ))
     }
 
-    fn transition(&mut self, p: ProcessId, id: SessionId, group: GroupName, gid: GroupId) -> Verdict {
+    fn transition(
+        &mut self,
+        p: ProcessId,
+        id: SessionId,
+        group: GroupName,
+        gid: GroupId,
+    ) -> Verdict {
         let session = self.session(p, id)?;
         let private = session.private;
         match session.seats.get_mut(&group) {
@@ -293,8 +456,17 @@ impl GroupOracle {
                 seat.notified = true;
                 Ok(())
             }
-            Some(seat) if seat.gid == gid => broken("G9", format!("{private} is notified twice in {gid:?} of {group:?}")),
-            Some(seat) => broken("G2", format!("{private} is notified of {gid:?} of {group:?} but is in {:?}", seat.gid)),
+            Some(seat) if seat.gid == gid => broken(
+                "G9",
+                format!("{private} is notified twice in {gid:?} of {group:?}"),
+            ),
+            Some(seat) => broken(
+                "G2",
+                format!(
+                    "{private} is notified of {gid:?} of {group:?} but is in {:?}",
+                    seat.gid
+                ),
+            ),
             None => broken("G7", format!("{private} is notified but not in {group:?}")),
         }
     }
@@ -303,19 +475,35 @@ impl GroupOracle {
         let session = self.session(p, id)?;
         match session.seats.remove(&group) {
             Some(_) => Ok(()),
-            None => broken("G5", format!("{} leaves {group:?}, in which it is not", session.private)),
+            None => broken(
+                "G5",
+                format!("{} leaves {group:?}, in which it is not", session.private),
+            ),
         }
     }
 }
 
 impl Seat {
-    fn new(gid: GroupId, foretold: BTreeSet<GroupId>) -> Seat {
-        Seat { gid, notified: false, letters: 0, digest: Digest::default(), travel: Digest::default(), foretold }
+    fn new(view: ViewKey, foretold: BTreeSet<GroupId>) -> Seat {
+        Seat {
+            gid: view.1,
+            view,
+            notified: false,
+            letters: 0,
+            digest: Digest::default(),
+            travel: Digest::default(),
+            foretold,
+        }
     }
 
     fn past(&self) -> Past {
         let (digest, travel) = (self.digest.value(), self.travel.value());
-        Past { gid: self.gid, letters: self.letters, digest, travel }
+        Past {
+            gid: self.gid,
+            letters: self.letters,
+            digest,
+            travel,
+        }
     }
 }
 
@@ -324,7 +512,10 @@ impl GroupView {
     fn extend(&mut self, at: u64, letter: LetterId) -> Verdict {
         match self.order.get(at as usize) {
             Some(expected) if *expected == letter => Ok(()),
-            Some(expected) => broken("G2", format!("gives {letter:?} where others are given {expected:?}")),
+            Some(expected) => broken(
+                "G2",
+                format!("gives {letter:?} where others are given {expected:?}"),
+            ),
             None => {
                 self.order.push(letter);
                 Ok(())
@@ -335,13 +526,23 @@ impl GroupView {
     /// G2, G3 and G4.
     fn arrive(&mut self, private: GroupName, arrival: Arrival) -> Verdict {
         for other in &self.arrivals {
-            let same = other.previous == arrival.previous;
+            let seen = |past: Option<Past>| past.map(|past| (past.gid, past.letters, past.digest));
+            let same = seen(other.previous) == seen(arrival.previous);
+            let together = other.previous == arrival.previous && arrival.previous.is_some();
             match (&other.set, &arrival.set) {
                 (Some(there), Some(here)) if there == here && !same => {
-                    return broken("G3", format!("{private} does not come from where others of its vs set come from"));
+                    return broken(
+                        "G3",
+                        format!(
+                            "{private} does not come from where others of its vs set come from"
+                        ),
+                    );
                 }
-                (Some(there), Some(here)) if there != here && same && arrival.previous.is_some() => {
-                    return broken("G4", format!("{private} comes with others, but not in their vs set"));
+                (Some(there), Some(here)) if there != here && together => {
+                    return broken(
+                        "G4",
+                        format!("{private} comes with others, but not in their vs set"),
+                    );
                 }
                 (None, None) if !same && other.previous.is_some() && arrival.previous.is_some() => {
                     return broken("G2", format!("{private} saw other messages before"));
@@ -370,22 +571,38 @@ fn check_sets(
     listed.sort_unstable();
     members.sort_unstable();
     if listed != members {
-        return Err(Broken("G3", format!("vs sets {vs_sets:?} of the members {members:?}")));
+        return Err(Broken(
+            "G3",
+            format!("vs sets {vs_sets:?} of the members {members:?}"),
+        ));
     }
     Ok(own.clone())
 }
 
 /// A join, leave or disconnection has one vs set, of who it is about.
-fn check_single(cause: &Cause, who: GroupName, members: &[GroupName], vs_sets: &[Arc<[GroupName]>]) -> Verdict {
+fn check_single(
+    cause: &Cause,
+    who: GroupName,
+    members: &[GroupName],
+    vs_sets: &[Arc<[GroupName]>],
+) -> Verdict {
     let joins = matches!(cause, Cause::Join(_));
     if members.contains(&who) != joins || vs_sets.len() != 1 || *vs_sets[0] != [who] {
-        return broken("G3", format!("{cause:?} with members {members:?} and vs sets {vs_sets:?}"));
+        return broken(
+            "G3",
+            format!("{cause:?} with members {members:?} and vs sets {vs_sets:?}"),
+        );
     }
     Ok(())
 }
 
 /// G5: the first membership that a session sees is that of its join, and no other one is.
-fn check_first(private: GroupName, first: bool, cause: &Cause, set: Option<&[GroupName]>) -> Verdict {
+fn check_first(
+    private: GroupName,
+    first: bool,
+    cause: &Cause,
+    set: Option<&[GroupName]>,
+) -> Verdict {
     let joins = match cause {
         Cause::Join(who) => *who == private,
         Cause::Network => first && set == Some(&[private]),
@@ -394,5 +611,8 @@ fn check_first(private: GroupName, first: bool, cause: &Cause, set: Option<&[Gro
     if joins == first {
         return Ok(());
     }
-    broken("G5", format!("{private} sees {cause:?}, as its first membership: {first}"))
+    broken(
+        "G5",
+        format!("{private} sees {cause:?}, as its first membership: {first}"),
+    )
 }

@@ -1,6 +1,6 @@
 //! A simulated host: its clock, its disk, its receive buffers, and the process that may run on it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -51,8 +51,6 @@ pub(super) struct Process {
     /// Its state after the last input, to see when a recovery is interrupted.
     pub(super) state: State,
     pub(super) leaving: bool,
-    /// How often it lost each other member.
-    pub(super) losses: BTreeMap<MemberId, u32>,
     /// Messages submitted on each lane.
     submitted: [u32; 2],
 }
@@ -69,7 +67,6 @@ impl Process {
             exchanged: false,
             came_along: 0,
             leaving: false,
-            losses: BTreeMap::new(),
             submitted: [0; 2],
         }
     }
@@ -78,7 +75,11 @@ impl Process {
     pub(super) fn address(&mut self, lane: Lane, body: &[u8]) -> (MessageId, Bytes) {
         let sequence = self.submitted[lane as usize];
         self.submitted[lane as usize] += 1;
-        let message = MessageId { process: self.id, lane, sequence };
+        let message = MessageId {
+            process: self.id,
+            lane,
+            sequence,
+        };
         (message, [&message.encode()[..], body].concat().into())
     }
 }
@@ -147,7 +148,9 @@ impl Machine {
     }
 
     pub(super) fn is(&self, process: ProcessId) -> bool {
-        self.process.as_ref().is_some_and(|living| living.id == process)
+        self.process
+            .as_ref()
+            .is_some_and(|living| living.id == process)
     }
 
     /// Puts a datagram into a receive buffer; false if it is full.
@@ -155,7 +158,9 @@ impl Machine {
         let cost = packet.bytes.len() + BUFFER_OVERHEAD_BYTES;
         let (buffer, bytes, bytes_max) = match packet.class {
             Class::Data => (&mut self.data, &mut self.data_bytes, self.data_bytes_max),
-            Class::Token | Class::Control => (&mut self.token, &mut self.token_bytes, TOKEN_BUFFER_BYTES),
+            Class::Token | Class::Control => {
+                (&mut self.token, &mut self.token_bytes, TOKEN_BUFFER_BYTES)
+            }
         };
         if *bytes + cost > bytes_max {
             return false;
@@ -209,7 +214,10 @@ mod tests {
     #[test]
     fn clocks_run_both_ways() {
         for ppm in [-500, 0, 17, 500] {
-            let clock = Clock { offset: 1 << 40, ppm };
+            let clock = Clock {
+                offset: 1 << 40,
+                ppm,
+            };
             for at in [0, 1, 999_999_999, 86_400_000_000_000] {
                 let shown = clock.local(Time(at));
                 let back = clock.global(shown);
@@ -222,12 +230,20 @@ mod tests {
     #[test]
     fn a_full_buffer_refuses_and_is_full_by_bytes() {
         let mut machine = Machine::new(MemberId(1), Clock { offset: 0, ppm: 0 }, 3000);
-        let packet =
-            Packet { from: 1, to: 0, class: Class::Data, unicast: false, bytes: Bytes::from_static(&[0; 1200]) };
+        let packet = Packet {
+            from: 1,
+            to: 0,
+            class: Class::Data,
+            unicast: false,
+            bytes: Bytes::from_static(&[0; 1200]),
+        };
         assert!(machine.receive(packet.clone()));
         assert!(machine.receive(packet.clone()));
         assert!(!machine.receive(packet.clone()));
-        assert!(machine.receive(Packet { class: Class::Token, ..packet }));
+        assert!(machine.receive(Packet {
+            class: Class::Token,
+            ..packet
+        }));
         machine.close_sockets();
         assert!(!machine.has_packets());
     }

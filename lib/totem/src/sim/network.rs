@@ -230,7 +230,13 @@ impl Network {
     }
 
     /// Sends a datagram at `now` from a process in `state`.
-    pub fn send(&mut self, now: Time, packet: Packet, state: State, arrivals: &mut Vec<(Time, Packet)>) -> Outcome {
+    pub fn send(
+        &mut self,
+        now: Time,
+        packet: Packet,
+        state: State,
+        arrivals: &mut Vec<(Time, Packet)>,
+    ) -> Outcome {
         self.record(&packet);
         self.replay(now, arrivals);
         let mut delay = Duration::ZERO;
@@ -253,20 +259,30 @@ impl Network {
             self.tally.count(fault);
             return outcome;
         }
-        let Some(packet) = self.hold(packet) else { return outcome };
+        let Some(packet) = self.hold(packet) else {
+            return outcome;
+        };
         let packet = self.damage(packet);
         if self.random.chance(self.conditions.duplicate) {
             self.tally.count(Fault::Duplicate);
-            let again = self.arrival(now, &packet) + self.random.exponential(Duration::from_millis(1));
+            let again =
+                self.arrival(now, &packet) + self.random.exponential(Duration::from_millis(1));
             arrivals.push((again, packet.clone()));
         }
-        let at = if delay > Duration::ZERO { now + delay } else { self.arrival(now, &packet) };
+        let at = if delay > Duration::ZERO {
+            now + delay
+        } else {
+            self.arrival(now, &packet)
+        };
         arrivals.push((at, packet));
         outcome
     }
 
     fn spring_ambush(&mut self, packet: &Packet, state: State) -> Option<Act> {
-        let index = self.ambushes.iter().position(|ambush| ambush.waits_for(packet, state))?;
+        let index = self
+            .ambushes
+            .iter()
+            .position(|ambush| ambush.waits_for(packet, state))?;
         let ambush = &mut self.ambushes[index];
         if ambush.skip > 0 {
             ambush.skip -= 1;
@@ -287,7 +303,11 @@ impl Network {
         if link.cuts > 0 {
             return link.cut_by;
         }
-        link.bursting = if link.bursting { !self.random.chance(0.25) } else { self.random.chance(burst) };
+        link.bursting = if link.bursting {
+            !self.random.chance(0.25)
+        } else {
+            self.random.chance(burst)
+        };
         if link.bursting {
             return Some(Fault::BurstLoss);
         }
@@ -331,7 +351,9 @@ impl Network {
 
     fn arrival(&mut self, now: Time, packet: &Packet) -> Time {
         let link = &mut self.links[packet.from * self.hosts + packet.to];
-        let jitter = self.random.exponential(link.latency.mul_f64(self.conditions.jitter));
+        let jitter = self
+            .random
+            .exponential(link.latency.mul_f64(self.conditions.jitter));
         let at = now + link.latency + jitter;
         if self.random.chance(self.conditions.reorder) {
             self.tally.count(Fault::Reorder);
@@ -348,7 +370,11 @@ impl Network {
         }
         if self.recorded.len() < RECORDED_PACKETS_MAX {
             self.recorded.push(packet.clone());
-        } else if self.random.chance(if packet.class == Class::Control { 0.2 } else { 0.02 }) {
+        } else if self.random.chance(if packet.class == Class::Control {
+            0.2
+        } else {
+            0.02
+        }) {
             let at = self.random.index(RECORDED_PACKETS_MAX);
             self.recorded[at] = packet.clone();
         }
@@ -364,7 +390,10 @@ impl Network {
         if self.random.chance(0.1) {
             packet.to = self.random.index(self.hosts);
         }
-        arrivals.push((now + self.random.exponential(Duration::from_millis(2)), packet));
+        arrivals.push((
+            now + self.random.exponential(Duration::from_millis(2)),
+            packet,
+        ));
     }
 }
 
@@ -373,11 +402,21 @@ mod tests {
     use super::*;
 
     fn network() -> Network {
-        Network::new(Random::new(3), 3, (Duration::from_micros(50), Duration::from_micros(80)))
+        Network::new(
+            Random::new(3),
+            3,
+            (Duration::from_micros(50), Duration::from_micros(80)),
+        )
     }
 
     fn packet(from: Host, to: Host, class: Class) -> Packet {
-        Packet { from, to, class, unicast: true, bytes: Bytes::from_static(b"some bytes") }
+        Packet {
+            from,
+            to,
+            class,
+            unicast: true,
+            bytes: Bytes::from_static(b"some bytes"),
+        }
     }
 
     fn send(network: &mut Network, packet: Packet) -> Vec<(Time, Packet)> {
@@ -446,7 +485,11 @@ mod tests {
     #[test]
     fn what_was_recorded_comes_again() {
         let mut network = network();
-        network.set_conditions(Conditions { replay: 1.0, corrupt: 1.0, ..Conditions::default() });
+        network.set_conditions(Conditions {
+            replay: 1.0,
+            corrupt: 1.0,
+            ..Conditions::default()
+        });
         let arrivals = send(&mut network, packet(0, 1, Class::Control));
         assert_eq!(arrivals.len(), 2);
         assert_eq!(&arrivals[0].1.bytes[..], b"some bytes");

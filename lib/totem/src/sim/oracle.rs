@@ -97,8 +97,8 @@ struct Process {
     causal_cursor: u32,
     /// Highest sequence delivered from the queue of each sender.
     last_from: BTreeMap<ProcessId, u32>,
-    /// How many of its own messages it delivered.
-    own: usize,
+    /// How many of its own messages it delivered, from each lane.
+    own: [usize; 2],
 }
 
 /// The judge of a trace.
@@ -150,16 +150,32 @@ impl Oracle {
         let p = record.process;
         let verdict = match &record.what {
             What::Start { member, disk_lost } => self.start(p, *member, *disk_lost),
-            _ if self.processes[p.0 as usize].ended => broken("E17", format!("{record} after its end")),
-            What::Submit { message, service, hash } => self.submit(p, *message, *service, *hash),
-            What::Deliver { message, sender, service, hash } => self.deliver(p, *message, *sender, *service, *hash),
+            _ if self.processes[p.0 as usize].ended => {
+                broken("E17", format!("{record} after its end"))
+            }
+            What::Submit {
+                message,
+                service,
+                hash,
+            } => self.submit(p, *message, *service, *hash),
+            What::Deliver {
+                message,
+                sender,
+                service,
+                hash,
+            } => self.deliver(p, *message, *sender, *service, *hash),
             What::Transitional(transition) => self.transitional(p, transition),
             What::Regular(view) => self.regular(p, view),
             What::Persisted(_) => Ok(()),
             What::Left => self.left(p),
             What::Crash => self.end(p),
         };
-        verdict.map_err(|Broken(rule, seen)| Violation { rule, at: record.at, process: Some(p), seen })
+        verdict.map_err(|Broken(rule, seen)| Violation {
+            rule,
+            at: record.at,
+            process: Some(p),
+            seen,
+        })
     }
 
     /// E18, first half: all living processes are in one regular configuration, which is exactly
@@ -169,20 +185,33 @@ impl Oracle {
     /// Who is not.
     pub fn check_together(&self, at: Time) -> Result<(), Violation> {
         let living: Vec<(ProcessId, &Process)> = self.living().collect();
-        let Some(ring) = living.first().and_then(|(_, process)| process.ring) else { return Ok(()) };
+        let Some(ring) = living.first().and_then(|(_, process)| process.ring) else {
+            return Ok(());
+        };
         let ring = &self.rings[ring as usize];
-        let violation = |process, seen| Violation { rule: "E18", at, process: Some(process), seen };
+        let violation = |process, seen| Violation {
+            rule: "E18",
+            at,
+            process: Some(process),
+            seen,
+        };
         for &(id, process) in &living {
             let own = process.ring.map(|own| self.rings[own as usize].id);
             if own != Some(ring.id) || process.transition.is_some() {
-                return Err(violation(id, format!("is in {}, p{} in {}", show(own), living[0].0.0, ring.id)));
+                return Err(violation(
+                    id,
+                    format!("is in {}, p{} in {}", show(own), living[0].0.0, ring.id),
+                ));
             }
             if !ring.members.contains(&process.member) {
                 return Err(violation(id, format!("is not in {}", ring.id)));
             }
         }
         if ring.members.len() != living.len() {
-            return Err(violation(living[0].0, format!("{} has members that do not live", ring.id)));
+            return Err(violation(
+                living[0].0,
+                format!("{} has members that do not live", ring.id),
+            ));
         }
         Ok(())
     }
@@ -195,14 +224,27 @@ impl Oracle {
     pub fn check_caught_up(&self, at: Time) -> Result<(), Violation> {
         self.check_together(at)?;
         for (id, process) in self.living() {
-            let violation = |seen| Violation { rule: "E18", at, process: Some(id), seen };
-            let missing = self.undelivered_own(id);
+            let violation = |seen| Violation {
+                rule: "E18",
+                at,
+                process: Some(id),
+                seen,
+            };
+            let missing =
+                self.undelivered_own(id, Lane::Queue) + self.undelivered_own(id, Lane::First);
             if missing > 0 {
-                return Err(violation(format!("{missing} of its own messages were not delivered to it")));
+                return Err(violation(format!(
+                    "{missing} of its own messages were not delivered to it"
+                )));
             }
-            let length = process.ring.map_or(0, |ring| self.rings[ring as usize].order.len());
+            let length = process
+                .ring
+                .map_or(0, |ring| self.rings[ring as usize].order.len());
             if (process.cursor as usize) < length {
-                return Err(violation(format!("delivered {} of {length} messages", process.cursor)));
+                return Err(violation(format!(
+                    "delivered {} of {length} messages",
+                    process.cursor
+                )));
             }
         }
         Ok(())
@@ -210,15 +252,21 @@ impl Oracle {
 
     fn living(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
         let numbered = self.processes.iter().enumerate();
-        numbered.filter(|(_, process)| !process.ended).map(|(index, process)| (ProcessId(index as u32), process))
+        numbered
+            .filter(|(_, process)| !process.ended)
+            .map(|(index, process)| (ProcessId(index as u32), process))
     }
 
-    fn undelivered_own(&self, p: ProcessId) -> usize {
-        self.messages.count(p) - self.processes[p.0 as usize].own
+    fn undelivered_own(&self, p: ProcessId, lane: Lane) -> usize {
+        self.messages.count(p, lane) - self.processes[p.0 as usize].own[lane as usize]
     }
 
     fn start(&mut self, p: ProcessId, member: ViewMember, disk_lost: bool) -> Verdict {
-        assert_eq!(p.0 as usize, self.processes.len(), "processes are numbered in the order of their starts");
+        assert_eq!(
+            p.0 as usize,
+            self.processes.len(),
+            "processes are numbered in the order of their starts"
+        );
         if disk_lost {
             self.last_ring.remove(&member.id);
         }
@@ -233,18 +281,34 @@ impl Oracle {
             transitional_cursor: 0,
             causal_cursor: 0,
             last_from: BTreeMap::new(),
-            own: 0,
+            own: [0; 2],
         });
         Ok(())
     }
 
     fn submit(&mut self, p: ProcessId, id: MessageId, service: Service, hash: u64) -> Verdict {
         let process = &self.processes[p.0 as usize];
-        let Some(ring) = process.ring else { return broken("E6", "submits before its first configuration") };
+        let Some(ring) = process.ring else {
+            return broken("E6", "submits before its first configuration");
+        };
         // In a transitional configuration it has delivered all it ever will of the ring's order.
-        let cursor = if process.transition.is_some() { u32::MAX } else { process.cursor };
+        let cursor = if process.transition.is_some() {
+            u32::MAX
+        } else {
+            process.cursor
+        };
         assert_eq!(id.process, p, "a process submits its own messages");
-        self.messages.add(id, Sent { hash, service, ring, cursor, placed: None, position: None });
+        self.messages.add(
+            id,
+            Sent {
+                hash,
+                service,
+                ring,
+                cursor,
+                placed: None,
+                position: None,
+            },
+        );
         Ok(())
     }
 
@@ -256,10 +320,15 @@ impl Oracle {
         service: Service,
         hash: u64,
     ) -> Verdict {
-        let Some(id) = id else { return broken("E1", format!("delivers from {sender} what nobody sent")) };
+        let Some(id) = id else {
+            return broken("E1", format!("delivers from {sender} what nobody sent"));
+        };
         self.check_sent(id, sender, service, hash)?;
         let Some(ring) = self.processes[p.0 as usize].ring else {
-            return broken("E6", format!("delivers {id} before its first configuration"));
+            return broken(
+                "E6",
+                format!("delivers {id} before its first configuration"),
+            );
         };
         self.place(id, ring)?;
         let in_order = self.deliver_in_order(p, id, ring);
@@ -275,7 +344,10 @@ impl Oracle {
             return broken("E1", format!("delivers {id} as from {sender}"));
         }
         if sent.service != service {
-            return broken("E1", format!("delivers {id} as {service:?}, sent as {:?}", sent.service));
+            return broken(
+                "E1",
+                format!("delivers {id} as {service:?}, sent as {:?}", sent.service),
+            );
         }
         if sent.hash != hash {
             return broken("E1", format!("delivers {id} with other bytes"));
@@ -290,17 +362,32 @@ impl Oracle {
         if let Some(placed) = sent.placed {
             if placed != ring {
                 let there = self.rings[placed as usize].id;
-                return broken("E3", format!("delivers {id} in {}, others in {there}", here.id));
+                return broken(
+                    "E3",
+                    format!("delivers {id} in {}, others in {there}", here.id),
+                );
             }
             return Ok(());
         }
         let member = self.processes[id.process.0 as usize].member;
         if !here.members.contains(&member) {
-            return broken("E3", format!("delivers {id} in {}, of which its sender is no member", here.id));
+            return broken(
+                "E3",
+                format!(
+                    "delivers {id} in {}, of which its sender is no member",
+                    here.id
+                ),
+            );
         }
         let submitted = self.rings[sent.ring as usize].id;
         if here.id < submitted {
-            return broken("E3", format!("delivers {id} in {}, but it was submitted later, in {submitted}", here.id));
+            return broken(
+                "E3",
+                format!(
+                    "delivers {id} in {}, but it was submitted later, in {submitted}",
+                    here.id
+                ),
+            );
         }
         self.messages.get_mut(id).placed = Some(ring);
         Ok(())
@@ -310,18 +397,31 @@ impl Oracle {
     fn deliver_in_order(&mut self, p: ProcessId, id: MessageId, ring: u32) -> Verdict {
         let process = &mut self.processes[p.0 as usize];
         let sent = *self.messages.get(id).expect("checked to be sent");
-        let seen_by_sender = if sent.ring == ring && sent.cursor != u32::MAX { sent.cursor } else { 0 };
+        let seen_by_sender = if sent.ring == ring && sent.cursor != u32::MAX {
+            sent.cursor
+        } else {
+            0
+        };
         if let Some(transition) = process.transition {
             let cursor = process.transitional_cursor;
             process.transitional_cursor += 1;
-            if sent.position.is_some_and(|position| position < process.causal_cursor) {
-                return broken("E12", format!("delivers {id} after a message that was sent in knowledge of it"));
+            if sent
+                .position
+                .is_some_and(|position| position < process.causal_cursor)
+            {
+                return broken(
+                    "E12",
+                    format!("delivers {id} after a message that was sent in knowledge of it"),
+                );
             }
             process.causal_cursor = process.causal_cursor.max(seen_by_sender);
             return self.rings[ring as usize].deliver_transitional(transition, cursor, id);
         }
         if process.cursor < seen_by_sender {
-            return broken("E12", format!("delivers {id} before what its sender had delivered"));
+            return broken(
+                "E12",
+                format!("delivers {id} before what its sender had delivered"),
+            );
         }
         let cursor = process.cursor;
         process.cursor += 1;
@@ -333,11 +433,15 @@ impl Oracle {
     fn check_first_in_first_out(&mut self, p: ProcessId, id: MessageId) -> Verdict {
         let process = &mut self.processes[p.0 as usize];
         let own = id.process == p;
-        process.own += usize::from(own);
-        let (cursor, transition) = (process.cursor, process.transition);
+        process.own[id.lane as usize] += usize::from(own);
+        // Where it stood before this delivery.
+        let transition = process
+            .transition
+            .map(|way| (way, process.transitional_cursor - 1));
+        let cursor = process.cursor - u32::from(transition.is_none());
         let ring = &self.rings[process.ring.expect("delivers in a ring") as usize];
         if id.lane == Lane::First {
-            if ring.delivered_before(cursor, transition, id, &self.messages) {
+            if ring.has_delivered(cursor, transition, id, &self.messages) {
                 return broken("E2", format!("delivers {id} twice"));
             }
             return Ok(());
@@ -346,36 +450,65 @@ impl Oracle {
         if let Some(last) = last
             && id.sequence <= last
         {
-            return if last == id.sequence || ring.delivered_before(cursor, transition, id, &self.messages) {
+            return if last == id.sequence
+                || ring.has_delivered(cursor, transition, id, &self.messages)
+            {
                 broken("E2", format!("delivers {id} twice"))
             } else {
-                broken("E12", format!("delivers {id} after number {last} of that sender"))
+                broken(
+                    "E12",
+                    format!("delivers {id} after number {last} of that sender"),
+                )
             };
         }
         let expected = last.map_or(0, |last| last + 1);
         if own && id.sequence != expected {
-            return broken("E16", format!("delivers its own {id}, but never number {expected}"));
+            return broken(
+                "E16",
+                format!("delivers its own {id}, but never number {expected}"),
+            );
         }
         Ok(())
     }
 
     fn transitional(&mut self, p: ProcessId, transition: &Transition) -> Verdict {
         if self.quiet {
-            return broken("E21", format!("leaves {} for {} without a reason", transition.from, transition.to));
+            return broken(
+                "E21",
+                format!(
+                    "leaves {} for {} without a reason",
+                    transition.from, transition.to
+                ),
+            );
         }
         let process = &mut self.processes[p.0 as usize];
         let Some(ring) = process.ring.filter(|_| process.transition.is_none()) else {
-            return broken("E6", "transitional configuration that follows no regular one");
+            return broken(
+                "E6",
+                "transitional configuration that follows no regular one",
+            );
         };
         let ring = &mut self.rings[ring as usize];
         if ring.id != transition.from {
-            return broken("E6", format!("leaves {} but is in {}", transition.from, ring.id));
+            return broken(
+                "E6",
+                format!("leaves {} but is in {}", transition.from, ring.id),
+            );
         }
         if transition.to <= ring.id {
-            return broken("E6", format!("goes from {} back to {}", ring.id, transition.to));
+            return broken(
+                "E6",
+                format!("goes from {} back to {}", ring.id, transition.to),
+            );
         }
         if !transition.members.contains(&process.member) {
-            return broken("E4", format!("is not in its transitional configuration to {}", transition.to));
+            return broken(
+                "E4",
+                format!(
+                    "is not in its transitional configuration to {}",
+                    transition.to
+                ),
+            );
         }
         process.transition = Some(ring.enter_transition(process.cursor, transition)?);
         process.transitional_cursor = 0;
@@ -387,7 +520,10 @@ impl Oracle {
         self.check_grammar(p, view)?;
         let member = self.processes[p.0 as usize].member;
         if !view.members.contains(&member) {
-            return broken("E4", format!("is not in its regular configuration {}", view.ring));
+            return broken(
+                "E4",
+                format!("is not in its regular configuration {}", view.ring),
+            );
         }
         let index = self.register(view)?;
         let from = self.leave_ring(p)?;
@@ -408,11 +544,19 @@ impl Oracle {
         let process = &self.processes[p.0 as usize];
         match (process.ring, process.transition) {
             (None, _) => {}
-            (Some(_), None) => return broken("E6", format!("installs {} without a transitional one", view.ring)),
+            (Some(_), None) => {
+                return broken(
+                    "E6",
+                    format!("installs {} without a transitional one", view.ring),
+                );
+            }
             (Some(ring), Some(transition)) => {
                 let expected = self.rings[ring as usize].transitions[transition].to;
                 if expected != view.ring {
-                    return broken("E6", format!("installs {} on the way to {expected}", view.ring));
+                    return broken(
+                        "E6",
+                        format!("installs {} on the way to {expected}", view.ring),
+                    );
                 }
             }
         }
@@ -429,18 +573,37 @@ impl Oracle {
         if let Some(&index) = self.by_ring.get(&view.ring) {
             let known = &self.rings[index as usize].members;
             if known != &view.members {
-                broken("E5", format!("{} has members {:?} here, {known:?} elsewhere", view.ring, view.members))?;
+                broken(
+                    "E5",
+                    format!(
+                        "{} has members {:?} here, {known:?} elsewhere",
+                        view.ring, view.members
+                    ),
+                )?;
             }
             return Ok(index);
         }
         let mut order = self.order.iter();
-        if !view.members.iter().all(|member| order.any(|&id| id == member.id)) {
-            broken("E5", format!("{} is not in the order of the configuration: {:?}", view.ring, view.members))?;
+        if !view
+            .members
+            .iter()
+            .all(|member| order.any(|&id| id == member.id))
+        {
+            broken(
+                "E5",
+                format!(
+                    "{} is not in the order of the configuration: {:?}",
+                    view.ring, view.members
+                ),
+            )?;
         }
         let mut seats = Vec::with_capacity(view.members.len());
         for member in view.members.iter() {
             let Some(&process) = self.by_member.get(member) else {
-                return Err(Broken("E5", format!("{} has {member:?}, who never lived", view.ring)));
+                return Err(Broken(
+                    "E5",
+                    format!("{} has {member:?}, who never lived", view.ring),
+                ));
             };
             seats.push(self.first_seat(process, view.ring));
         }
@@ -466,7 +629,9 @@ impl Oracle {
     /// E13: takes a process out of the ring it is in; where from, and by which transition.
     fn leave_ring(&mut self, p: ProcessId) -> Result<Option<(RingId, usize)>, Broken> {
         let process = &self.processes[p.0 as usize];
-        let (Some(ring), Some(transition)) = (process.ring, process.transition) else { return Ok(None) };
+        let (Some(ring), Some(transition)) = (process.ring, process.transition) else {
+            return Ok(None);
+        };
         let ring = &mut self.rings[ring as usize];
         ring.leave(process.member, transition, process.transitional_cursor)?;
         Ok(Some((ring.id, transition)))
@@ -481,7 +646,13 @@ impl Oracle {
             let came_along = origin == Some(from);
             if came_along != listed.contains(&member) {
                 let verb = if came_along { "came" } else { "did not come" };
-                return broken("E8", format!("{} {verb} from {from} to {} against the transitional configuration", member.id, target.id));
+                return broken(
+                    "E8",
+                    format!(
+                        "{} {verb} from {from} to {} against the transitional configuration",
+                        member.id, target.id
+                    ),
+                );
             }
         }
         Ok(())
@@ -497,10 +668,14 @@ impl Oracle {
         }
     }
 
+    /// E16 of one who leaves. What the view change made it say meanwhile is of no use to anybody.
     fn left(&mut self, p: ProcessId) -> Verdict {
-        let missing = self.undelivered_own(p);
+        let missing = self.undelivered_own(p, Lane::Queue);
         if missing > 0 {
-            return broken("E16", format!("left, and {missing} of its messages were not delivered to it"));
+            return broken(
+                "E16",
+                format!("left, and {missing} of its messages were not delivered to it"),
+            );
         }
         self.end(p)
     }

@@ -23,14 +23,18 @@ impl Random {
     /// The stream of this seed.
     pub fn new(seed: u64) -> Random {
         let mut mixer = seed;
-        Random { state: std::array::from_fn(|_| splitmix(&mut mixer)) }
+        Random {
+            state: std::array::from_fn(|_| splitmix(&mut mixer)),
+        }
     }
 
     /// A stream of its own for `purpose`; this one does not advance.
     pub fn fork(&self, purpose: &str) -> Random {
-        let name = purpose.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
+        let name = purpose
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
         Random::new(self.state[0] ^ self.state[2].rotate_left(17) ^ name)
     }
 
@@ -103,7 +107,10 @@ mod tests {
         let mut clients = parent.fork("clients");
         assert_eq!(Random::new(7).bits(), parent.bits());
         assert_ne!(network.bits(), clients.bits());
-        assert_eq!(Random::new(7).fork("network").bits(), Random::new(7).fork("network").bits());
+        assert_eq!(
+            Random::new(7).fork("network").bits(),
+            Random::new(7).fork("network").bits()
+        );
     }
 
     #[test]
@@ -113,7 +120,10 @@ mod tests {
         assert_eq!(drawn.iter().min(), Some(&3));
         assert_eq!(drawn.iter().max(), Some(&6));
         assert!((0..1000).all(|_| random.fraction() < 1.0));
-        let mean: f64 = (0..10_000).map(|_| random.exponential(Duration::from_secs(1)).as_secs_f64()).sum::<f64>() / 10_000.0;
+        let mean: f64 = (0..10_000)
+            .map(|_| random.exponential(Duration::from_secs(1)).as_secs_f64())
+            .sum::<f64>()
+            / 10_000.0;
         assert!((0.95..1.05).contains(&mean), "{mean}");
     }
 

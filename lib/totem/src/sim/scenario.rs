@@ -168,8 +168,15 @@ impl Scenario {
         ]);
         let token_loss = detection.timers().token_loss;
         let sealed = random.chance(0.9);
-        let plain = Conditions { jitter: if mood == Mood::Quiet { 0.0 } else { 0.125 }, ..Conditions::default() };
-        let storm = if random.chance(0.3) { plain.clone() } else { draw_storm(random, token_loss, sealed) };
+        let plain = Conditions {
+            jitter: if mood == Mood::Quiet { 0.0 } else { 0.125 },
+            ..Conditions::default()
+        };
+        let storm = if random.chance(0.3) {
+            plain.clone()
+        } else {
+            draw_storm(random, token_loss, sealed)
+        };
         let calm = if mood == Mood::Noisy || (mood == Mood::Stormy && random.chance(0.4)) {
             draw_noise(random, sealed)
         } else {
@@ -186,7 +193,11 @@ impl Scenario {
             sealed,
             latency: draw_latency(random, detection, mood),
             service: random.span(Duration::from_micros(5), Duration::from_micros(40)),
-            drift_ppm: if random.chance(0.5) { 0 } else { random.between(1, 500) },
+            drift_ppm: if random.chance(0.5) {
+                0
+            } else {
+                random.between(1, 500)
+            },
             has_clock: random.chance(0.8),
             refuses: *random.pick(&[0.0, 0.5, 1.0]),
             strike_gap: token_loss.mul_f64(log_uniform(random, 0.3, 15.0)),
@@ -199,7 +210,10 @@ impl Scenario {
 
     /// Length of the next storm.
     pub fn storm_length(&self, random: &mut Random) -> Duration {
-        self.detection.timers().token_loss.mul_f64(log_uniform(random, 10.0, 120.0))
+        self.detection
+            .timers()
+            .token_loss
+            .mul_f64(log_uniform(random, 10.0, 120.0))
     }
 
     /// Length of the next calm.
@@ -210,7 +224,8 @@ impl Scenario {
     /// After a storm, the members are together within this time (the bound B1 of E18).
     pub fn settle_bound(&self) -> Duration {
         let timers = self.detection.timers();
-        (timers.token_loss + timers.gather_timeout + timers.form_timeout) * 6 + timers.beacon_interval * 4
+        (timers.token_loss + timers.gather_timeout + timers.form_timeout) * 6
+            + timers.beacon_interval * 4
     }
 
     /// What was submitted has arrived within this time in a calm (the bound B2 of E18).
@@ -242,10 +257,22 @@ fn draw_segments(random: &mut Random) -> Vec<u16> {
         _ => 3,
     };
     let cloud = random.chance(0.15);
-    (0..hosts).map(|host| if cloud { host as u16 } else { (host * segments / hosts) as u16 }).collect()
+    (0..hosts)
+        .map(|host| {
+            if cloud {
+                host as u16
+            } else {
+                (host * segments / hosts) as u16
+            }
+        })
+        .collect()
 }
 
-fn draw_latency(random: &mut Random, detection: FailureDetection, mood: Mood) -> (Duration, Duration) {
+fn draw_latency(
+    random: &mut Random,
+    detection: FailureDetection,
+    mood: Mood,
+) -> (Duration, Duration) {
     let micros = Duration::from_micros;
     let (low, high, spread) = match detection {
         FailureDetection::Wan => (1000, 15_000, 30_000),
@@ -258,7 +285,13 @@ fn draw_latency(random: &mut Random, detection: FailureDetection, mood: Mood) ->
 }
 
 fn draw_storm(random: &mut Random, token_loss: Duration, sealed: bool) -> Conditions {
-    let mut maybe = |most: f64| if random.chance(0.5) { 0.0 } else { log_uniform(random, most / 100.0, most) };
+    let mut maybe = |most: f64| {
+        if random.chance(0.5) {
+            0.0
+        } else {
+            log_uniform(random, most / 100.0, most)
+        }
+    };
     let mut conditions = Conditions {
         jitter: 0.125,
         loss: maybe(0.3),
@@ -300,7 +333,11 @@ fn draw_strikes(random: &mut Random) -> Vec<Strike> {
     let mut strikes = Vec::new();
     while strikes.is_empty() {
         for strike in Strike::ALL {
-            let weight = if random.chance(0.5) { random.below(strike.weight() + 1) } else { 0 };
+            let weight = if random.chance(0.5) {
+                random.below(strike.weight() + 1)
+            } else {
+                0
+            };
             strikes.extend((0..weight).map(|_| strike));
         }
     }
@@ -327,17 +364,34 @@ mod tests {
     fn seeds_cover_the_field() {
         let scenarios: Vec<Scenario> = (0..500).map(Scenario::draw).collect();
         for hosts in 1..=9 {
-            assert!(scenarios.iter().any(|scenario| scenario.segments.len() == hosts), "{hosts} hosts");
+            assert!(
+                scenarios
+                    .iter()
+                    .any(|scenario| scenario.segments.len() == hosts),
+                "{hosts} hosts"
+            );
         }
         for strike in Strike::ALL {
-            assert!(scenarios.iter().any(|scenario| scenario.strikes.contains(&strike)), "{strike:?}");
+            assert!(
+                scenarios
+                    .iter()
+                    .any(|scenario| scenario.strikes.contains(&strike)),
+                "{strike:?}"
+            );
         }
         for mood in [Mood::Quiet, Mood::Noisy, Mood::Stormy] {
-            assert!(scenarios.iter().any(|scenario| scenario.mood == mood), "{mood:?}");
+            assert!(
+                scenarios.iter().any(|scenario| scenario.mood == mood),
+                "{mood:?}"
+            );
         }
         let unsealed = scenarios.iter().filter(|scenario| !scenario.sealed);
         assert!(unsealed.clone().count() > 0);
-        assert!(unsealed.into_iter().all(|scenario| scenario.storm.corrupt + scenario.calm.replay == 0.0));
+        assert!(
+            unsealed
+                .into_iter()
+                .all(|scenario| scenario.storm.corrupt + scenario.calm.replay == 0.0)
+        );
     }
 
     #[test]

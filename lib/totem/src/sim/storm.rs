@@ -29,7 +29,10 @@ impl World<'_> {
             return;
         }
         let strike = *self.fate.pick(&self.scenario.strikes);
-        self.tell(&format_args!("{:>12.6} {strike:?}", self.now.0 as f64 / 1e9));
+        self.tell(&format_args!(
+            "{:>12.6} {strike:?}",
+            self.now.0 as f64 / 1e9
+        ));
         self.carry_out(strike);
         let gap = self.fate.exponential(self.scenario.strike_gap);
         self.schedule(self.now + gap, Happening::Strike(era));
@@ -41,20 +44,28 @@ impl World<'_> {
             Strike::Lossy => self.lose(),
             Strike::OneWayCut => self.cut(Fault::OneWayCut, |_, _, chance| chance < 0.25),
             Strike::Partition => {
-                let side: Vec<bool> = self.machines.iter().map(|_| self.fate.chance(0.5)).collect();
+                let side: Vec<bool> = self
+                    .machines
+                    .iter()
+                    .map(|_| self.fate.chance(0.5))
+                    .collect();
                 self.cut(Fault::Partition, |from, to, _| side[from] != side[to]);
             }
             Strike::Isolation => self.isolate(host),
             Strike::NonTransitive => {
                 let other = self.fate.index(self.machines.len());
                 let pair = [host, other];
-                self.cut(Fault::NonTransitive, |from, to, _| pair.contains(&from) && pair.contains(&to));
+                self.cut(Fault::NonTransitive, |from, to, _| {
+                    pair.contains(&from) && pair.contains(&to)
+                });
             }
             Strike::Clog => self.clog(),
             Strike::Crash => self.kill(host, Fault::Crash),
             Strike::CrashInPersist => self.machines[host].kill_in = Some(Fault::CrashInPersist),
             Strike::CrashInRecovery => self.machines[host].kill_in = Some(Fault::CrashInRecovery),
-            Strike::RestartAll => (0..self.machines.len()).for_each(|host| self.kill(host, Fault::RestartAll)),
+            Strike::RestartAll => {
+                (0..self.machines.len()).for_each(|host| self.kill(host, Fault::RestartAll))
+            }
             Strike::Pause => self.pause(host),
             Strike::Slow => self.slow_down(host),
             Strike::Leave => self.leave(host),
@@ -119,7 +130,9 @@ impl World<'_> {
             return;
         }
         self.count(Fault::Pause);
-        let length = self.duration().clamp(Duration::from_millis(1), Duration::from_secs(5));
+        let length = self
+            .duration()
+            .clamp(Duration::from_millis(1), Duration::from_secs(5));
         let machine = &mut self.machines[host];
         machine.busy_until = machine.busy_until.max(self.now + length);
     }
@@ -131,7 +144,13 @@ impl World<'_> {
     }
 
     fn refuse_falsely(&mut self, host: Host) {
-        let Some(process) = self.machines[host].process.as_ref().map(|process| process.id) else { return };
+        let Some(process) = self.machines[host]
+            .process
+            .as_ref()
+            .map(|process| process.id)
+        else {
+            return;
+        };
         let other = self.fate.index(self.machines.len());
         if other != host {
             self.count(Fault::FalseRefusal);
@@ -146,7 +165,9 @@ impl World<'_> {
             let host = world.fate.index(hosts);
             world.fate.chance(chance).then_some(host)
         };
-        let class = *self.fate.pick(&[Class::Token, Class::Token, Class::Control, Class::Data]);
+        let class = *self
+            .fate
+            .pick(&[Class::Token, Class::Token, Class::Control, Class::Data]);
         let state = *self.fate.pick(&[
             None,
             Some(State::Operational),
@@ -166,7 +187,11 @@ impl World<'_> {
             Act::IsolateSender,
             Act::IsolateReceiver,
         ]);
-        let count = if matches!(act, Act::Drop | Act::Delay(_)) { self.fate.between(1, 20) as u32 } else { 1 };
+        let count = if matches!(act, Act::Drop | Act::Delay(_)) {
+            self.fate.between(1, 20) as u32
+        } else {
+            1
+        };
         let ambush = Ambush {
             class,
             state,
@@ -189,7 +214,15 @@ impl World<'_> {
         }
         let mut at_hop = |state, act, hops: u64| {
             let skip = self.fate.below(hops) as u32;
-            let ambush = Ambush { class: Class::Token, state: Some(state), from: None, to: None, skip, count: 1, act };
+            let ambush = Ambush {
+                class: Class::Token,
+                state: Some(state),
+                from: None,
+                to: None,
+                skip,
+                count: 1,
+                act,
+            };
             self.network.add_ambush(ambush);
         };
         at_hop(State::Operational, Act::KillSender, 2 * hosts);
@@ -205,9 +238,13 @@ impl World<'_> {
     /// Ends a fault.
     pub(super) fn relieve(&mut self, relief: Relief) {
         match relief {
-            Relief::Join(links) => links.into_iter().for_each(|(from, to)| self.network.join(from, to)),
+            Relief::Join(links) => links
+                .into_iter()
+                .for_each(|(from, to)| self.network.join(from, to)),
             Relief::Lossless(links) => {
-                links.into_iter().for_each(|(from, to)| self.network.set_loss(from, to, 0.0));
+                links
+                    .into_iter()
+                    .for_each(|(from, to)| self.network.set_loss(from, to, 0.0));
             }
             Relief::Quick(host) => self.machines[host].slowness = 1,
             Relief::Unclog(links) => {
@@ -227,7 +264,8 @@ impl World<'_> {
     pub(super) fn end_storm(&mut self) {
         self.era += 1;
         let mut arrivals = Vec::new();
-        self.network.heal(self.now, self.scenario.calm.clone(), &mut arrivals);
+        self.network
+            .heal(self.now, self.scenario.calm.clone(), &mut arrivals);
         for (at, packet) in arrivals {
             self.schedule(at, Happening::Arrive(packet));
         }

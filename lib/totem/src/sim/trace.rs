@@ -48,13 +48,21 @@ impl MessageId {
 
     /// Reads the identity off a message; `None` if nothing of ours wrote it.
     pub fn decode(message: &[u8]) -> Option<MessageId> {
-        let word = |at: usize| Some(u32::from_be_bytes(message.get(at..at + 4)?.try_into().ok()?));
+        let word = |at: usize| {
+            Some(u32::from_be_bytes(
+                message.get(at..at + 4)?.try_into().ok()?,
+            ))
+        };
         let lane = match message.get(8)? {
             0 => Lane::Queue,
             1 => Lane::First,
             _ => return None,
         };
-        Some(MessageId { process: ProcessId(word(0)?), lane, sequence: word(4)? })
+        Some(MessageId {
+            process: ProcessId(word(0)?),
+            lane,
+            sequence: word(4)?,
+        })
     }
 }
 
@@ -120,14 +128,33 @@ pub struct Record {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>12.6} p{:<3} ", self.at.0 as f64 / 1e9, self.process.0)?;
+        write!(
+            f,
+            "{:>12.6} p{:<3} ",
+            self.at.0 as f64 / 1e9,
+            self.process.0
+        )?;
         match &self.what {
             What::Start { member, disk_lost } => {
-                write!(f, "start {} life={} disk-lost={disk_lost}", member.id, member.incarnation.0)
+                write!(
+                    f,
+                    "start {} life={} disk-lost={disk_lost}",
+                    member.id, member.incarnation.0
+                )
             }
-            What::Submit { message, service, .. } => write!(f, "submit {message} {service:?}"),
-            What::Deliver { message: Some(message), service, .. } => write!(f, "deliver {message} {service:?}"),
-            What::Deliver { message: None, sender, .. } => write!(f, "deliver unknown from {sender}"),
+            What::Submit {
+                message, service, ..
+            } => write!(f, "submit {message} {service:?}"),
+            What::Deliver {
+                message: Some(message),
+                service,
+                ..
+            } => write!(f, "deliver {message} {service:?}"),
+            What::Deliver {
+                message: None,
+                sender,
+                ..
+            } => write!(f, "deliver unknown from {sender}"),
             What::Transitional(transition) => {
                 write!(f, "transitional {} -> {} ", transition.from, transition.to)?;
                 write_members(f, &transition.members)
@@ -198,12 +225,21 @@ impl Digest {
                 self.members(&[*member]);
                 self.word(u64::from(*disk_lost));
             }
-            What::Submit { message, service, hash } => {
+            What::Submit {
+                message,
+                service,
+                hash,
+            } => {
                 self.bytes(&message.encode());
                 self.word(*service as u64);
                 self.word(*hash);
             }
-            What::Deliver { message, sender, service, hash } => {
+            What::Deliver {
+                message,
+                sender,
+                service,
+                hash,
+            } => {
                 self.bytes(&message.map_or([0xff; MessageId::BYTES], MessageId::encode));
                 self.word(u64::from(sender.0));
                 self.word(*service as u64);
@@ -244,7 +280,11 @@ mod tests {
 
     #[test]
     fn the_identity_of_a_message_survives_its_bytes() {
-        let id = MessageId { process: ProcessId(77), lane: Lane::First, sequence: 123_456 };
+        let id = MessageId {
+            process: ProcessId(77),
+            lane: Lane::First,
+            sequence: 123_456,
+        };
         assert_eq!(MessageId::decode(&id.encode()), Some(id));
         assert_eq!(MessageId::decode(&id.encode()[..8]), None);
         assert_eq!(MessageId::decode(&[9; 20]), None);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::clients::daemon_name;
 use super::faults::{Fault, Tally};
-use super::group_oracle::GroupOracle;
+use super::group_oracle::{GroupOracle, LetterId};
 use super::machine::{Clock, Machine, Process};
 use super::network::{Host, Network, Outcome, Packet};
 use super::oracle::{Oracle, Violation};
@@ -22,7 +22,7 @@ use super::random::Random;
 use super::scenario::{Mood, Scenario};
 use super::trace::{Digest, Lane, MessageId, ProcessId, Record, What};
 use crate::config::{Config, Key, MemberConfig, Start};
-use crate::event::{Class, Delivery, Destination, Event, Notice, Service, Transmit};
+use crate::event::{Class, Delivery, Destination, Event, Service, Transmit};
 use crate::groups::{GroupEvent, GroupName, Groups};
 use crate::node::{State, Totem};
 use crate::time::Time;
@@ -33,9 +33,7 @@ const PACKETS_BEFORE_TIMER: u32 = 32;
 /// What the wall clock of the hosts shows when the simulation begins, in seconds.
 const WALL_CLOCK_SECONDS: u64 = 1_700_000_000;
 
-/// A member takes back another one that it lost so often without making it wait, and makes it
-/// wait so long at most.
-const LOSSES_FREE: u32 = 4;
+/// The longest time for which a member does not take back another one (case 9 of the reference).
 const DAMPING_MAX: Duration = Duration::from_secs(31);
 const SETTLE_STEP: Duration = Duration::from_millis(500);
 /// A backlog that does not shrink by this much within the bound of E18 is stuck.
@@ -60,6 +58,8 @@ pub struct Totals {
     pub calms: u64,
     /// The longest time that took.
     pub settled_after: Duration,
+    /// Calms that began late because members made each other wait.
+    pub settled_late: u64,
     /// The faults.
     pub faults: Tally,
 }
@@ -74,6 +74,7 @@ impl Totals {
         self.installs += other.installs;
         self.interrupted += other.interrupted;
         self.calms += other.calms;
+        self.settled_late += other.settled_late;
         self.settled_after = self.settled_after.max(other.settled_after);
         self.faults.add(&other.faults);
     }
@@ -193,8 +194,12 @@ impl<'a> World<'a> {
         let mut lives = random.fork("lives");
         let machines: Vec<Machine> = (0..hosts)
             .map(|host| {
-                let ppm = lives.between(0, 2 * scenario.drift_ppm) as i64 - scenario.drift_ppm as i64;
-                let clock = Clock { offset: lives.below(1 << 50), ppm };
+                let ppm =
+                    lives.between(0, 2 * scenario.drift_ppm) as i64 - scenario.drift_ppm as i64;
+                let clock = Clock {
+                    offset: lives.below(1 << 50),
+                    ppm,
+                };
                 Machine::new(member_id(host), clock, scenario.receive_buffer_bytes)
             })
             .collect();
@@ -221,7 +226,10 @@ impl<'a> World<'a> {
             violation: None,
             letters: 0,
             digest: Digest::default(),
-            totals: Totals { seeds: 1, ..Totals::default() },
+            totals: Totals {
+                seeds: 1,
+                ..Totals::default()
+            },
             observer,
             buffer: Vec::new(),
             scenario,
@@ -250,17 +258,27 @@ impl<'a> World<'a> {
         self.totals.simulated = Duration::from_nanos(self.now.0);
         self.totals.views = self.oracle.views();
         self.totals.faults.add(&self.network.tally);
-        Report { totals: self.totals, digest: self.digest.value(), violation: self.violation }
+        Report {
+            totals: self.totals,
+            digest: self.digest.value(),
+            violation: self.violation,
+        }
     }
 
     pub(super) fn schedule(&mut self, at: Time, happening: Happening) {
         self.scheduled += 1;
-        self.events.push(Reverse(Scheduled { at, order: self.scheduled, happening }));
+        self.events.push(Reverse(Scheduled {
+            at,
+            order: self.scheduled,
+            happening,
+        }));
     }
 
     fn handle(&mut self, happening: Happening) {
         match happening {
-            Happening::Persisted(host, ..) | Happening::Refused(host, ..) | Happening::Clients(host, _)
+            Happening::Persisted(host, ..)
+            | Happening::Refused(host, ..)
+            | Happening::Clients(host, _)
                 if self.machines[host].busy_until > self.now =>
             {
                 self.schedule(self.machines[host].busy_until, happening);
@@ -306,7 +324,10 @@ impl<'a> World<'a> {
     // --- phases ---
 
     fn enter(&mut self, phase: Phase, length: Duration) {
-        self.tell(&format_args!("{:>12.6} {phase:?} for {length:?}", self.now.0 as f64 / 1e9));
+        self.tell(&format_args!(
+            "{:>12.6} {phase:?} for {length:?}",
+            self.now.0 as f64 / 1e9
+        ));
         self.phase = phase;
         self.phase_began = self.now;
         self.schedule(self.now + length, Happening::NextPhase);
@@ -336,10 +357,14 @@ impl<'a> World<'a> {
         self.enter(Phase::Settle, self.scenario.settle_bound());
     }
 
-    /// The members have had the time that E18 gives them; those that lost each other again and
-    /// again have more, because a member makes such others wait.
+    /// The members have had the time that E18 gives them, and after a storm more, because those
+    /// that lost each other again and again, or could not receive, make each other wait.
     fn end_settling(&mut self) {
-        let leaves = self.machines.iter().filter_map(|machine| machine.process.as_ref()).any(|process| process.leaving);
+        let leaves = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.process.as_ref())
+            .any(|process| process.leaving);
         match self.oracle.check_together(self.now) {
             Ok(()) if !leaves => self.begin_calm(),
             Ok(()) => self.break_rule("E18", None, "a member that leaves is still there".into()),
@@ -351,15 +376,20 @@ impl<'a> World<'a> {
     }
 
     fn settle_bound(&self) -> Duration {
-        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
-        let damped = processes.flat_map(|process| process.losses.values()).any(|losses| *losses > LOSSES_FREE);
-        self.scenario.settle_bound() + if damped { DAMPING_MAX } else { Duration::ZERO }
+        self.scenario.settle_bound()
+            + if self.era > 1 {
+                DAMPING_MAX
+            } else {
+                Duration::ZERO
+            }
     }
 
     fn begin_calm(&mut self) {
         self.totals.calms += 1;
         if let Some(since) = self.together_since {
-            self.totals.settled_after = self.totals.settled_after.max(since.since(self.phase_began));
+            let after = since.since(self.phase_began);
+            self.totals.settled_after = self.totals.settled_after.max(after);
+            self.totals.settled_late += u64::from(after > self.scenario.settle_bound());
         }
         self.oracle.expect_no_change(true);
         let mut length = self.scenario.calm_length(&mut self.fate);
@@ -398,7 +428,11 @@ impl<'a> World<'a> {
     /// G8.
     fn check_groups(&mut self) {
         let mut joined: BTreeMap<GroupName, BTreeSet<GroupName>> = BTreeMap::new();
-        let processes = || self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let processes = || {
+            self.machines
+                .iter()
+                .filter_map(|machine| machine.process.as_ref())
+        };
         for client in processes().flat_map(|process| &process.clients) {
             for group in &client.groups {
                 joined.entry(*group).or_default().insert(client.private);
@@ -407,20 +441,33 @@ impl<'a> World<'a> {
         let mut hashes = BTreeSet::new();
         let mut verdict = Ok(());
         for process in processes() {
-            let groups = process.groups.groups().filter_map(|group| Some((group.name, process.groups.members(&group.name)?)));
+            let groups = process
+                .groups
+                .groups()
+                .filter_map(|group| Some((group.name, process.groups.members(&group.name)?)));
             let groups = groups.collect();
             hashes.insert((process.groups.ready(), process.groups.table_hash()));
-            verdict = verdict.and(self.group_oracle.check_settled(self.now, process.id, &groups, &joined));
+            verdict = verdict.and(
+                self.group_oracle
+                    .check_settled(self.now, process.id, &groups, &joined),
+            );
         }
         if let Err(violation) = verdict {
             self.violation.get_or_insert(violation);
         } else if hashes.len() > 1 || hashes.iter().any(|(ready, _)| !ready) {
-            self.break_rule("G8", None, "tables differ, or are still being exchanged".into());
+            self.break_rule(
+                "G8",
+                None,
+                "tables differ, or are still being exchanged".into(),
+            );
         }
     }
 
     fn queued_bytes(&self) -> usize {
-        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let processes = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.process.as_ref());
         processes.map(|process| process.totem.queued_bytes()).sum()
     }
 
@@ -429,10 +476,17 @@ impl<'a> World<'a> {
         if self.scenario.mood != Mood::Quiet {
             return;
         }
-        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let processes = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.process.as_ref());
         let asked = processes.map(|process| (process.id, process.totem.stats().requested));
         if let Some((id, requested)) = asked.into_iter().find(|(_, requested)| *requested > 0) {
-            self.break_rule("E22", Some(id), format!("asked for {requested} packets that were not lost"));
+            self.break_rule(
+                "E22",
+                Some(id),
+                format!("asked for {requested} packets that were not lost"),
+            );
         }
     }
 
@@ -442,7 +496,10 @@ impl<'a> World<'a> {
         let scenario = &self.scenario;
         let machine = &mut self.machines[host];
         machine.incarnation += self.lives.between(1, 1000);
-        let member = ViewMember { id: machine.id, incarnation: Incarnation(machine.incarnation) };
+        let member = ViewMember {
+            id: machine.id,
+            incarnation: Incarnation(machine.incarnation),
+        };
         let config = Config {
             me: machine.id,
             members: members(&scenario.segments),
@@ -456,7 +513,11 @@ impl<'a> World<'a> {
         let start = Start {
             incarnation: member.incarnation,
             persisted_counter: machine.disk,
-            clock_seconds: if scenario.has_clock { WALL_CLOCK_SECONDS + self.now.0 / 1_000_000_000 } else { 0 },
+            clock_seconds: if scenario.has_clock {
+                WALL_CLOCK_SECONDS + self.now.0 / 1_000_000_000
+            } else {
+                0
+            },
             seed: self.lives.bits(),
         };
         let totem = Totem::new(config, start, machine.clock.local(self.now));
@@ -467,6 +528,9 @@ impl<'a> World<'a> {
         machine.process = Some(Process::new(id, totem, groups));
         machine.busy_until = self.now;
         let disk_lost = std::mem::take(&mut machine.disk_lost);
+        if disk_lost {
+            self.group_oracle.lose_disk(machine.id);
+        }
         self.record(id, What::Start { member, disk_lost });
         self.drain(host);
         self.schedule_clients(host);
@@ -474,9 +538,15 @@ impl<'a> World<'a> {
 
     /// Ends a process as `fault` says.
     pub(super) fn kill(&mut self, host: Host, fault: Fault) {
-        let Some(process) = self.machines[host].process.take() else { return };
+        let Some(process) = self.machines[host].process.take() else {
+            return;
+        };
         self.totals.faults.count(fault);
-        self.tell(&format_args!("{:>12.6} {fault:?} in {:?}", self.now.0 as f64 / 1e9, process.state));
+        self.tell(&format_args!(
+            "{:>12.6} {fault:?} in {:?}",
+            self.now.0 as f64 / 1e9,
+            process.state
+        ));
         self.group_oracle.end(process.id);
         self.record(process.id, What::Crash);
         self.close(host);
@@ -487,7 +557,8 @@ impl<'a> World<'a> {
         let machine = &mut self.machines[host];
         machine.close_sockets();
         machine.refuses = self.fate.chance(self.scenario.refuses);
-        if self.phase == Phase::Storm && self.fate.chance(0.1) {
+        // Without a clock, the ring counter on the disk is all there is.
+        if self.phase == Phase::Storm && self.scenario.has_clock && self.fate.chance(0.1) {
             self.totals.faults.count(Fault::DiskLost);
             machine.disk = 0;
             machine.disk_lost = true;
@@ -506,7 +577,9 @@ impl<'a> World<'a> {
     /// Gives a living process an input, and takes its outputs.
     fn input(&mut self, host: Host, give: impl FnOnce(&mut Totem, Time)) {
         let machine = &mut self.machines[host];
-        let Some(process) = &mut machine.process else { return };
+        let Some(process) = &mut machine.process else {
+            return;
+        };
         give(&mut process.totem, machine.clock.local(self.now));
         self.drain(host);
     }
@@ -551,7 +624,9 @@ impl<'a> World<'a> {
     }
 
     fn event(&mut self, host: Host, event: Event) {
-        let Some(process) = &self.machines[host].process else { return };
+        let Some(process) = &self.machines[host].process else {
+            return;
+        };
         let id = process.id;
         match event {
             Event::Deliver(delivery) => self.deliver(host, id, delivery),
@@ -571,43 +646,71 @@ impl<'a> World<'a> {
                 self.close(host);
             }
             Event::Notice(notice) => {
-                if let Notice::Evicted { member, .. } = notice
-                    && let Some(process) = &mut self.machines[host].process
-                {
-                    *process.losses.entry(member).or_default() += 1;
-                }
-                self.tell(&format_args!("{:>12.6} p{:<3} {notice:?}", self.now.0 as f64 / 1e9, id.0));
+                self.tell(&format_args!(
+                    "{:>12.6} p{:<3} {notice:?}",
+                    self.now.0 as f64 / 1e9,
+                    id.0
+                ));
             }
         }
     }
 
     fn deliver(&mut self, host: Host, id: ProcessId, delivery: Delivery) {
         self.totals.deliveries += 1;
-        let Delivery { sender, service, data } = delivery;
+        let Delivery {
+            sender,
+            service,
+            data,
+        } = delivery;
         let message = MessageId::decode(&data);
-        self.record(id, What::Deliver { message, sender, service, hash: Digest::of(&data) });
-        let Some(process) = self.machines[host].process.as_mut().filter(|_| message.is_some()) else { return };
-        let delivery = Delivery { sender, service, data: data.slice(MessageId::BYTES..) };
+        self.record(
+            id,
+            What::Deliver {
+                message,
+                sender,
+                service,
+                hash: Digest::of(&data),
+            },
+        );
+        let Some(process) = self.machines[host]
+            .process
+            .as_mut()
+            .filter(|_| message.is_some())
+        else {
+            return;
+        };
+        let delivery = Delivery {
+            sender,
+            service,
+            data: data.slice(MessageId::BYTES..),
+        };
         let mut events = Vec::new();
         process.groups.handle_delivery(&delivery, &mut events);
         self.group_events(id, &events);
     }
 
     fn transitional(&mut self, host: Host, id: ProcessId, transition: Transition) {
-        let Some(process) = &mut self.machines[host].process else { return };
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
         process.exchanged = process.groups.ready();
         process.came_along = transition.members.len();
         let mut events = Vec::new();
         process.groups.handle_transitional(&transition, &mut events);
-        self.group_oracle.travel(id, &transition);
-        self.record(id, What::Transitional(transition));
+        self.record(id, What::Transitional(transition.clone()));
+        // What waited for tables comes out now and belongs to the ring before.
         self.group_events(id, &events);
+        self.group_oracle.travel(id, &transition);
     }
 
     fn regular(&mut self, host: Host, id: ProcessId, view: View) {
-        let Some(process) = &mut self.machines[host].process else { return };
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
         let (mut events, mut submit) = (Vec::new(), Vec::new());
-        process.groups.handle_regular(&view, &mut events, &mut submit);
+        process
+            .groups
+            .handle_regular(&view, &mut events, &mut submit);
         let subtractive = process.exchanged && process.came_along == view.members.len();
         self.record(id, What::Regular(view));
         if subtractive && let Err(violation) = self.group_oracle.subtract(self.now, id, &events) {
@@ -621,8 +724,8 @@ impl<'a> World<'a> {
 
     fn group_events(&mut self, id: ProcessId, events: &[GroupEvent]) {
         for event in events {
-            if self.observer.is_some() && !matches!(event, GroupEvent::Message { .. }) {
-                self.tell(&format_args!("{:>12.6} p{:<3} {event:?}", self.now.0 as f64 / 1e9, id.0));
+            if self.observer.is_some() {
+                self.tell_group_event(id, event);
             }
             if let Err(violation) = self.group_oracle.observe(self.now, id, event) {
                 self.violation.get_or_insert(violation);
@@ -631,39 +734,87 @@ impl<'a> World<'a> {
         self.digest.word(events.len() as u64);
     }
 
+    fn tell_group_event(&mut self, id: ProcessId, event: &GroupEvent) {
+        let at = self.now.0 as f64 / 1e9;
+        if let GroupEvent::Message {
+            to,
+            destinations,
+            payload,
+            ..
+        } = event
+        {
+            let letter = LetterId::read(payload);
+            let destinations: Vec<GroupName> = destinations.iter().collect();
+            self.tell(&format_args!(
+                "{at:>12.6} p{:<3} {letter:?} for {destinations:?} to {to:?}",
+                id.0
+            ));
+        } else {
+            self.tell(&format_args!("{at:>12.6} p{:<3} {event:?}", id.0));
+        }
+    }
+
     /// Submits a message with its identity in front, into a queue that is not full.
     pub(super) fn submit(&mut self, host: Host, service: Service, body: &[u8]) {
         let machine = &mut self.machines[host];
-        let Some(process) = &mut machine.process else { return };
+        let Some(process) = &mut machine.process else {
+            return;
+        };
         let (message, data) = process.address(Lane::Queue, body);
         let hash = Digest::of(&data);
-        let submitted = process.totem.submit(machine.clock.local(self.now), service, data);
+        let submitted = process
+            .totem
+            .submit(machine.clock.local(self.now), service, data);
         let id = process.id;
         if submitted.is_err() {
-            self.break_rule("E19", Some(id), "refuses a message although its queue is not full".into());
+            self.break_rule(
+                "E19",
+                Some(id),
+                "refuses a message although its queue is not full".into(),
+            );
             return;
         }
-        self.record(id, What::Submit { message, service, hash });
+        self.record(
+            id,
+            What::Submit {
+                message,
+                service,
+                hash,
+            },
+        );
     }
 
     fn submit_first(&mut self, host: Host, bodies: Vec<Bytes>) {
         let machine = &mut self.machines[host];
-        let Some(process) = &mut machine.process else { return };
+        let Some(process) = &mut machine.process else {
+            return;
+        };
         let id = process.id;
-        let batch: Vec<(MessageId, Bytes)> = bodies.iter().map(|body| process.address(Lane::First, body)).collect();
+        let batch: Vec<(MessageId, Bytes)> = bodies
+            .iter()
+            .map(|body| process.address(Lane::First, body))
+            .collect();
         let records: Vec<What> = batch
             .iter()
-            .map(|(message, data)| What::Submit { message: *message, service: Service::Agreed, hash: Digest::of(data) })
+            .map(|(message, data)| What::Submit {
+                message: *message,
+                service: Service::Agreed,
+                hash: Digest::of(data),
+            })
             .collect();
         let batch = batch.into_iter().map(|(_, data)| data).collect();
-        process.totem.submit_first(machine.clock.local(self.now), Service::Agreed, batch);
+        process
+            .totem
+            .submit_first(machine.clock.local(self.now), Service::Agreed, batch);
         for record in records {
             self.record(id, record);
         }
     }
 
     pub(super) fn leave(&mut self, host: Host) {
-        let Some(process) = &mut self.machines[host].process else { return };
+        let Some(process) = &mut self.machines[host].process else {
+            return;
+        };
         process.leaving = true;
         self.input(host, |totem, now| totem.leave(now));
     }
@@ -671,7 +822,9 @@ impl<'a> World<'a> {
     /// Sees when a recovery is interrupted, and kills who was to be killed in one.
     fn note_state(&mut self, host: Host) {
         let machine = &mut self.machines[host];
-        let Some(process) = &mut machine.process else { return };
+        let Some(process) = &mut machine.process else {
+            return;
+        };
         let was = std::mem::replace(&mut process.state, process.totem.state());
         let recovers = |state| matches!(state, State::Form | State::Recover);
         if recovers(was) && process.state == State::Gather {
@@ -685,9 +838,16 @@ impl<'a> World<'a> {
             machine.kill_in = None;
             let token_loss = self.scenario.detection.timers().token_loss;
             let delay = self.fate.exponential(token_loss / 50);
-            self.schedule(self.now + delay, Happening::Kill(host, id, Fault::CrashInRecovery));
+            self.schedule(
+                self.now + delay,
+                Happening::Kill(host, id, Fault::CrashInRecovery),
+            );
         }
-        self.tell(&format_args!("{:>12.6} p{:<3} {was:?} -> {now:?}", self.now.0 as f64 / 1e9, id.0));
+        self.tell(&format_args!(
+            "{:>12.6} p{:<3} {was:?} -> {now:?}",
+            self.now.0 as f64 / 1e9,
+            id.0
+        ));
     }
 
     // --- disk ---
@@ -699,7 +859,10 @@ impl<'a> World<'a> {
             if self.fate.chance(0.5) {
                 self.machines[host].disk = counter;
             }
-            self.schedule(self.now + delay / 2, Happening::Kill(host, id, Fault::CrashInPersist));
+            self.schedule(
+                self.now + delay / 2,
+                Happening::Kill(host, id, Fault::CrashInPersist),
+            );
         }
         self.schedule(self.now + delay, Happening::Persisted(host, id, counter));
     }
@@ -714,18 +877,33 @@ impl<'a> World<'a> {
 
     // --- packets and timers ---
 
-    fn transmit(&mut self, from: Host, transmit: &Transmit, buffer: &[u8], state: State) -> Outcome {
+    fn transmit(
+        &mut self,
+        from: Host,
+        transmit: &Transmit,
+        buffer: &[u8],
+        state: State,
+    ) -> Outcome {
         let machine = &mut self.machines[from];
         let datagrams = buffer.chunks(transmit.segment_size.max(1));
-        machine.busy_until = machine.busy_until.max(self.now) + self.scenario.service / 4 * machine.slowness;
+        machine.busy_until =
+            machine.busy_until.max(self.now) + self.scenario.service / 4 * machine.slowness;
         let departure = machine.busy_until;
         let mut outcome = Outcome::Sent;
         for datagram in datagrams {
             let bytes = Bytes::copy_from_slice(datagram);
-            let mut copies = Copies { from, class: transmit.class, bytes, state, departure };
+            let mut copies = Copies {
+                from,
+                class: transmit.class,
+                bytes,
+                state,
+                departure,
+            };
             let sent = match &transmit.destination {
                 Destination::Member(member) => self.send_copies(&mut copies, &[*member], true),
-                Destination::Segment(members) => self.send_copies(&mut copies, members, members.len() == 1),
+                Destination::Segment(members) => {
+                    self.send_copies(&mut copies, members, members.len() == 1)
+                }
                 Destination::Set(local, remote) => {
                     let near = self.send_copies(&mut copies, local, local.len() == 1);
                     let far = self.send_copies(&mut copies, remote, true);
@@ -757,7 +935,9 @@ impl<'a> World<'a> {
                 unicast,
                 bytes: copies.bytes.clone(),
             };
-            let sent = self.network.send(copies.departure, packet, copies.state, &mut self.arrivals);
+            let sent =
+                self.network
+                    .send(copies.departure, packet, copies.state, &mut self.arrivals);
             if sent != Outcome::Sent {
                 outcome = sent;
             }
@@ -813,7 +993,9 @@ impl<'a> World<'a> {
         if let Some(packet) = packet {
             machine.packets_since_timer += 1;
             let from = address(packet.from, packet.class);
-            self.input(host, |totem, now| totem.handle_packet(now, from, &packet.bytes));
+            self.input(host, |totem, now| {
+                totem.handle_packet(now, from, &packet.bytes)
+            });
         } else if machine.timer_due {
             machine.timer_due = false;
             machine.packets_since_timer = 0;
@@ -831,8 +1013,12 @@ impl<'a> World<'a> {
             return;
         }
         machine.timer_at = None;
-        let Some(process) = &machine.process else { return };
-        let Some(deadline) = process.totem.poll_timeout() else { return };
+        let Some(process) = &machine.process else {
+            return;
+        };
+        let Some(deadline) = process.totem.poll_timeout() else {
+            return;
+        };
         if deadline > machine.clock.local(self.now) {
             self.arm_timer(host);
             return;
@@ -843,12 +1029,19 @@ impl<'a> World<'a> {
 
     fn arm_timer(&mut self, host: Host) {
         let machine = &mut self.machines[host];
-        let Some(process) = &machine.process else { return };
-        let Some(deadline) = process.totem.poll_timeout() else { return };
+        let Some(process) = &machine.process else {
+            return;
+        };
+        let Some(deadline) = process.totem.poll_timeout() else {
+            return;
+        };
         if machine.timer_due {
             return;
         }
-        let at = machine.clock.global(deadline).max(self.now + Duration::from_nanos(1));
+        let at = machine
+            .clock
+            .global(deadline)
+            .max(self.now + Duration::from_nanos(1));
         if machine.timer_at.is_none_or(|armed| at < armed) {
             machine.timer_at = Some(at);
             self.schedule(at, Happening::Timer(host));
@@ -858,7 +1051,11 @@ impl<'a> World<'a> {
     // --- records ---
 
     pub(super) fn record(&mut self, process: ProcessId, what: What) {
-        let record = Record { at: self.now, process, what };
+        let record = Record {
+            at: self.now,
+            process,
+            what,
+        };
         self.digest.record(&record);
         self.tell(&record);
         if self.violation.is_none()
@@ -869,7 +1066,12 @@ impl<'a> World<'a> {
     }
 
     fn break_rule(&mut self, rule: &'static str, process: Option<ProcessId>, seen: String) {
-        let violation = Violation { rule, at: self.now, process, seen };
+        let violation = Violation {
+            rule,
+            at: self.now,
+            process,
+            seen,
+        };
         self.violation.get_or_insert(violation);
     }
 
@@ -908,5 +1110,10 @@ fn address(host: Host, class: Class) -> SocketAddr {
 
 fn members(segments: &[u16]) -> Vec<MemberConfig> {
     let hosts = segments.iter().enumerate();
-    hosts.map(|(host, &segment)| MemberConfig { id: member_id(host), segment }).collect()
+    hosts
+        .map(|(host, &segment)| MemberConfig {
+            id: member_id(host),
+            segment,
+        })
+        .collect()
 }

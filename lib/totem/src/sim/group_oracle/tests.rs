@@ -21,7 +21,11 @@ fn name(text: &str) -> GroupName {
 }
 
 fn gid(index: u32) -> GroupId {
-    GroupId { representative: MemberId(1), time: 1, index }
+    GroupId {
+        representative: MemberId(1),
+        time: 1,
+        index,
+    }
 }
 
 fn a() -> GroupName {
@@ -37,7 +41,10 @@ impl History {
         let mut oracle = GroupOracle::default();
         oracle.connect(A.0, A.1, a());
         oracle.connect(B.0, B.1, b());
-        History { oracle, verdict: Ok(()) }
+        History {
+            oracle,
+            verdict: Ok(()),
+        }
     }
 
     /// Both have joined `g`, A first.
@@ -56,17 +63,44 @@ impl History {
     }
 
     fn membership(&mut self, to: (ProcessId, SessionId), membership: Membership) {
-        self.observe(to.0, &GroupEvent::Membership { to: [to.1].into(), membership });
+        self.observe(
+            to.0,
+            &GroupEvent::Membership {
+                to: [to.1].into(),
+                membership,
+            },
+        );
     }
 
-    fn change(&mut self, to: (ProcessId, SessionId), index: u32, cause: Cause, members: &[GroupName]) {
-        let (Cause::Join(who) | Cause::Leave(who) | Cause::Disconnect(who)) = cause else { unreachable!() };
+    fn change(
+        &mut self,
+        to: (ProcessId, SessionId),
+        index: u32,
+        cause: Cause,
+        members: &[GroupName],
+    ) {
+        let (Cause::Join(who) | Cause::Leave(who) | Cause::Disconnect(who)) = cause else {
+            unreachable!()
+        };
         let vs_sets = [[who].into()].into();
-        let membership = Membership { group: name("g"), gid: gid(index), cause, members: members.into(), vs_sets, own_set: 0 };
+        let membership = Membership {
+            group: name("g"),
+            gid: gid(index),
+            cause,
+            members: members.into(),
+            vs_sets,
+            own_set: 0,
+        };
         self.membership(to, membership);
     }
 
-    fn network(&mut self, to: (ProcessId, SessionId), index: u32, sets: &[&[GroupName]], own_set: usize) {
+    fn network(
+        &mut self,
+        to: (ProcessId, SessionId),
+        index: u32,
+        sets: &[&[GroupName]],
+        own_set: usize,
+    ) {
         let membership = Membership {
             group: name("g"),
             gid: gid(index),
@@ -79,7 +113,8 @@ impl History {
     }
 
     fn send(&mut self, from: (ProcessId, SessionId), letter: u64) {
-        self.oracle.send(from.0, from.1, LetterId(letter), &[name("g")]);
+        self.oracle
+            .send(from.0, from.1, LetterId(letter), &[name("g")], false);
     }
 
     fn give(&mut self, to: (ProcessId, SessionId), letter: u64) {
@@ -94,11 +129,21 @@ impl History {
     }
 
     fn notify(&mut self, to: (ProcessId, SessionId), index: u32) {
-        self.observe(to.0, &GroupEvent::Transition { to: [to.1].into(), group: name("g"), gid: gid(index) });
+        self.observe(
+            to.0,
+            &GroupEvent::Transition {
+                to: [to.1].into(),
+                group: name("g"),
+                gid: gid(index),
+            },
+        );
     }
 
     fn rule(&self) -> &'static str {
-        self.verdict.as_ref().err().map_or("none", |violation| violation.rule)
+        self.verdict
+            .as_ref()
+            .err()
+            .map_or("none", |violation| violation.rule)
     }
 }
 
@@ -107,18 +152,45 @@ fn destinations(group: &str) -> Destinations {
     let me = MemberId(1);
     let mut groups = Groups::new(me, BTreeMap::new());
     let (mut out, mut submit) = (Vec::new(), Vec::new());
-    let ring = RingId { counter: 1, representative: me, incarnation: Incarnation(1) };
-    let member = crate::view::ViewMember { id: me, incarnation: Incarnation(1) };
-    let view = crate::view::View { ring, members: [member].into() };
-    let Event::Regular(view) = Event::Regular(view) else { unreachable!() };
+    let ring = RingId {
+        counter: 1,
+        representative: me,
+        incarnation: Incarnation(1),
+    };
+    let member = crate::view::ViewMember {
+        id: me,
+        incarnation: Incarnation(1),
+    };
+    let view = crate::view::View {
+        ring,
+        members: [member].into(),
+    };
+    let Event::Regular(view) = Event::Regular(view) else {
+        unreachable!()
+    };
     groups.handle_regular(&view, &mut out, &mut submit);
-    groups.connect(SessionId(1), PrivateName::new(b"x").unwrap(), false).unwrap();
+    groups
+        .connect(SessionId(1), PrivateName::new(b"x").unwrap(), false)
+        .unwrap();
     let mut deliver = |groups: &mut Groups, data| {
-        groups.handle_delivery(&Delivery { sender: me, service: Service::Agreed, data }, &mut out);
+        groups.handle_delivery(
+            &Delivery {
+                sender: me,
+                service: Service::Agreed,
+                data,
+            },
+            &mut out,
+        );
     };
     let join = groups.join(SessionId(1), name(group)).unwrap();
     deliver(&mut groups, join);
-    let message = groups.multicast(SessionId(1), Attributes::default(), false, &[name(group)], b"");
+    let message = groups.multicast(
+        SessionId(1),
+        Attributes::default(),
+        false,
+        &[name(group)],
+        b"",
+    );
     deliver(&mut groups, message.unwrap());
     match out.pop() {
         Some(GroupEvent::Message { destinations, .. }) => destinations,
@@ -127,8 +199,16 @@ fn destinations(group: &str) -> Destinations {
 }
 
 fn transition(from: u64, to: u64) -> Transition {
-    let ring = |counter| RingId { counter, representative: MemberId(1), incarnation: Incarnation(1) };
-    Transition { from: ring(from), to: ring(to), members: [].into() }
+    let ring = |counter| RingId {
+        counter,
+        representative: MemberId(1),
+        incarnation: Incarnation(1),
+    };
+    Transition {
+        from: ring(from),
+        to: ring(to),
+        members: [].into(),
+    }
 }
 
 #[test]
@@ -138,7 +218,13 @@ fn an_ordinary_history_passes() {
     history.give(A, 7);
     history.give(B, 7);
     history.change(A, 3, Cause::Leave(b()), &[a()]);
-    history.observe(B.0, &GroupEvent::SelfLeave { to: B.1, group: name("g") });
+    history.observe(
+        B.0,
+        &GroupEvent::SelfLeave {
+            to: B.1,
+            group: name("g"),
+        },
+    );
     assert_eq!(history.verdict, Ok(()));
 }
 
@@ -153,7 +239,9 @@ fn a_partition_and_a_merge_pass() {
     }
     history.give(A, 7);
     for (set, session) in [A, B].into_iter().enumerate() {
-        history.oracle.travel(session.0, &transition(2 + set as u64, 9));
+        history
+            .oracle
+            .travel(session.0, &transition(2 + set as u64, 9));
         history.network(session, 20, &[&[a()], &[b()]], set);
     }
     assert_eq!(history.verdict, Ok(()));
@@ -204,7 +292,11 @@ fn g3_one_set_but_not_the_same_messages() {
 fn g3_sets_that_are_not_the_members() {
     let mut history = History::joined();
     history.network(A, 3, &[&[a()], &[a(), b()]], 0);
-    assert_eq!(history.verdict, Ok(()), "the list given is the sum of the sets");
+    assert_eq!(
+        history.verdict,
+        Ok(()),
+        "the list given is the sum of the sets"
+    );
     let mut history = History::joined();
     history.network(A, 3, &[&[b()], &[a()]], 0);
     assert_eq!(history.rule(), "G3");
@@ -258,11 +350,15 @@ fn g8_a_ghost_and_a_session_that_was_not_told() {
     let history = History::joined();
     let members: Arc<[GroupName]> = [a(), b()].into();
     let groups = |index| BTreeMap::from([(name("g"), (gid(index), members.clone()))]);
-    let joined = |members: &[GroupName]| BTreeMap::from([(name("g"), members.iter().copied().collect())]);
+    let joined =
+        |members: &[GroupName]| BTreeMap::from([(name("g"), members.iter().copied().collect())]);
     let check = |groups, joined| history.oracle.check_settled(Time(0), A.0, &groups, &joined);
     assert_eq!(check(groups(2), joined(&[a(), b()])), Ok(()));
     assert_eq!(check(groups(2), joined(&[a()])).unwrap_err().rule, "G8");
-    assert_eq!(check(groups(3), joined(&[a(), b()])).unwrap_err().rule, "G8");
+    assert_eq!(
+        check(groups(3), joined(&[a(), b()])).unwrap_err().rule,
+        "G8"
+    );
 }
 
 #[test]
@@ -277,11 +373,24 @@ fn g9_too_much_or_too_little() {
         vs_sets: [[a()].into()].into(),
         own_set: 0,
     };
-    let told = [GroupEvent::Membership { to: [A.1].into(), membership }];
-    assert_eq!(history.oracle.subtract(Time(0), A.0, &told).unwrap_err().rule, "G9");
+    let told = [GroupEvent::Membership {
+        to: [A.1].into(),
+        membership,
+    }];
+    assert_eq!(
+        history
+            .oracle
+            .subtract(Time(0), A.0, &told)
+            .unwrap_err()
+            .rule,
+        "G9"
+    );
     history.notify(A, 2);
     assert_eq!(history.oracle.subtract(Time(0), A.0, &told), Ok(()));
-    assert_eq!(history.oracle.subtract(Time(0), A.0, &[]).unwrap_err().rule, "G9");
+    assert_eq!(
+        history.oracle.subtract(Time(0), A.0, &[]).unwrap_err().rule,
+        "G9"
+    );
     history.notify(A, 2);
     assert_eq!(history.rule(), "G9");
 }

@@ -1,7 +1,7 @@
 //! The messages of a run: what was sent, and where it was ordered.
 
 use crate::event::Service;
-use crate::sim::trace::{MessageId, ProcessId};
+use crate::sim::trace::{Lane, MessageId, ProcessId};
 use crate::view::ViewMember;
 
 /// What is known of a message.
@@ -32,18 +32,25 @@ struct Sender {
 impl Messages {
     /// The next process, in the order of their numbers.
     pub(super) fn add_sender(&mut self, member: ViewMember) {
-        self.senders.push(Sender { member, lanes: Default::default() });
+        self.senders.push(Sender {
+            member,
+            lanes: Default::default(),
+        });
     }
 
     pub(super) fn add(&mut self, id: MessageId, sent: Sent) {
         let lane = &mut self.senders[id.process.0 as usize].lanes[id.lane as usize];
-        assert_eq!(id.sequence as usize, lane.len(), "messages of a lane are numbered in order");
+        assert_eq!(
+            id.sequence as usize,
+            lane.len(),
+            "messages of a lane are numbered in order"
+        );
         lane.push(sent);
     }
 
-    /// How many messages a process submitted.
-    pub(super) fn count(&self, process: ProcessId) -> usize {
-        self.senders[process.0 as usize].lanes.iter().map(Vec::len).sum()
+    /// How many messages a process submitted on a lane.
+    pub(super) fn count(&self, process: ProcessId, lane: Lane) -> usize {
+        self.senders[process.0 as usize].lanes[lane as usize].len()
     }
 
     pub(super) fn get(&self, id: MessageId) -> Option<&Sent> {
@@ -56,7 +63,9 @@ impl Messages {
     }
 
     pub(super) fn sender(&self, id: MessageId) -> Option<ViewMember> {
-        self.senders.get(id.process.0 as usize).map(|sender| sender.member)
+        self.senders
+            .get(id.process.0 as usize)
+            .map(|sender| sender.member)
     }
 
     pub(super) fn position(&self, id: MessageId) -> Option<u32> {
@@ -64,6 +73,7 @@ impl Messages {
     }
 
     pub(super) fn is_safe(&self, id: MessageId) -> bool {
-        self.get(id).is_some_and(|sent| sent.service == Service::Safe)
+        self.get(id)
+            .is_some_and(|sent| sent.service == Service::Safe)
     }
 }

@@ -68,10 +68,21 @@ impl Ring {
     }
 
     /// A member installs the ring, coming from a transition of another one.
-    pub(super) fn install(&mut self, member: ViewMember, from: Option<(RingId, usize)>, view: &View) -> Verdict {
+    pub(super) fn install(
+        &mut self,
+        member: ViewMember,
+        from: Option<(RingId, usize)>,
+        view: &View,
+    ) -> Verdict {
         let seat = self.position(member).expect("checked to be a member");
         if self.seats[seat] != Seat::Pending {
-            return broken("E6", format!("installs {} but was {:?} in it", view.ring, self.seats[seat]));
+            return broken(
+                "E6",
+                format!(
+                    "installs {} but was {:?} in it",
+                    view.ring, self.seats[seat]
+                ),
+            );
         }
         self.seats[seat] = Seat::Inside;
         self.origins[seat] = Some(from.map(|(ring, _)| ring));
@@ -80,7 +91,10 @@ impl Ring {
 
     /// Those who have installed the ring, and where each came from.
     pub(super) fn origins(&self) -> impl Iterator<Item = (ViewMember, Option<RingId>)> {
-        self.members.iter().zip(&self.origins).filter_map(|(&member, &origin)| origin.map(|origin| (member, origin)))
+        self.members
+            .iter()
+            .zip(&self.origins)
+            .filter_map(|(&member, &origin)| origin.map(|origin| (member, origin)))
     }
 
     /// The member is awaited no more.
@@ -102,15 +116,27 @@ impl Ring {
     }
 
     /// E9 and E10: delivers at `cursor` of the ring's order.
-    pub(super) fn deliver_regular(&mut self, cursor: u32, id: MessageId, messages: &mut Messages) -> Verdict {
+    pub(super) fn deliver_regular(
+        &mut self,
+        cursor: u32,
+        id: MessageId,
+        messages: &mut Messages,
+    ) -> Verdict {
         let position = messages.position(id);
         match self.order.get(cursor as usize) {
             Some(&expected) if expected == id => Ok(()),
             Some(&expected) => match position {
-                Some(position) if position > cursor => broken("E10", format!("delivers {id} but not {expected} before it")),
-                _ => broken("E9", format!("delivers {id} where others deliver {expected}")),
+                Some(position) if position > cursor => {
+                    broken("E10", format!("delivers {id} but not {expected} before it"))
+                }
+                _ => broken(
+                    "E9",
+                    format!("delivers {id} where others deliver {expected}"),
+                ),
             },
-            None if position.is_some() => broken("E9", format!("delivers {id} again at the end of the order")),
+            None if position.is_some() => {
+                broken("E9", format!("delivers {id} again at the end of the order"))
+            }
             None => {
                 messages.get_mut(id).position = Some(cursor);
                 self.order.push(id);
@@ -120,12 +146,26 @@ impl Ring {
     }
 
     /// E13: delivers at `cursor` of the order of a transition.
-    pub(super) fn deliver_transitional(&mut self, transition: usize, cursor: usize, id: MessageId) -> Verdict {
+    pub(super) fn deliver_transitional(
+        &mut self,
+        transition: usize,
+        cursor: usize,
+        id: MessageId,
+    ) -> Verdict {
         let way = &mut self.transitions[transition];
         match way.order.get(cursor) {
             Some(&expected) if expected == id => Ok(()),
-            Some(&expected) => broken("E13", format!("delivers {id} on the way to {}, others {expected}", way.to)),
-            None if way.complete => broken("E13", format!("delivers {id} on the way to {}, others nothing more", way.to)),
+            Some(&expected) => broken(
+                "E13",
+                format!("delivers {id} on the way to {}, others {expected}", way.to),
+            ),
+            None if way.complete => broken(
+                "E13",
+                format!(
+                    "delivers {id} on the way to {}, others nothing more",
+                    way.to
+                ),
+            ),
             None => {
                 way.order.push(id);
                 Ok(())
@@ -133,37 +173,63 @@ impl Ring {
         }
     }
 
-    /// Whether a process that stands there has delivered the message in this ring; its latest
-    /// delivery is not counted.
-    pub(super) fn delivered_before(
+    /// Whether a process has the message among the first `cursor` of the order, or among the
+    /// first so many of a transition.
+    pub(super) fn has_delivered(
         &self,
         cursor: u32,
-        transition: Option<usize>,
+        transition: Option<(usize, usize)>,
         id: MessageId,
         messages: &Messages,
     ) -> bool {
-        let regular = if transition.is_some() { cursor } else { cursor.saturating_sub(1) };
-        messages.position(id).is_some_and(|position| position < regular)
-            || transition.is_some_and(|transition| {
-                let order = &self.transitions[transition].order;
-                order[..order.len().saturating_sub(1)].contains(&id)
-            })
+        messages
+            .position(id)
+            .is_some_and(|position| position < cursor)
+            || transition
+                .is_some_and(|(way, count)| self.transitions[way].order[..count].contains(&id))
     }
 
     /// E8 and E13: a process that delivered `cursor` messages enters a transitional configuration.
-    pub(super) fn enter_transition(&mut self, cursor: u32, transition: &Transition) -> Result<usize, Broken> {
+    pub(super) fn enter_transition(
+        &mut self,
+        cursor: u32,
+        transition: &Transition,
+    ) -> Result<usize, Broken> {
         let mut order = self.members.iter();
-        if !transition.members.iter().all(|member| order.any(|other| other == member)) {
-            broken("E8", format!("{:?} do not all come from {}, or not in its order", transition.members, self.id))?;
+        if !transition
+            .members
+            .iter()
+            .all(|member| order.any(|other| other == member))
+        {
+            broken(
+                "E8",
+                format!(
+                    "{:?} do not all come from {}, or not in its order",
+                    transition.members, self.id
+                ),
+            )?;
         }
-        if let Some(index) = self.transitions.iter().position(|way| way.to == transition.to) {
+        if let Some(index) = self
+            .transitions
+            .iter()
+            .position(|way| way.to == transition.to)
+        {
             let way = &self.transitions[index];
             if way.members != transition.members {
                 let (here, there) = (&transition.members, &way.members);
-                broken("E8", format!("goes to {} with {here:?}, others with {there:?}", way.to))?;
+                broken(
+                    "E8",
+                    format!("goes to {} with {here:?}, others with {there:?}", way.to),
+                )?;
             }
             if way.prefix != cursor {
-                broken("E13", format!("delivered {cursor} messages in {}, others {}", self.id, way.prefix))?;
+                broken(
+                    "E13",
+                    format!(
+                        "delivered {cursor} messages in {}, others {}",
+                        self.id, way.prefix
+                    ),
+                )?;
             }
             return Ok(index);
         }
@@ -178,19 +244,36 @@ impl Ring {
     }
 
     /// E13: a member that delivered `cursor` messages on the way is through.
-    pub(super) fn leave(&mut self, member: ViewMember, transition: usize, cursor: usize) -> Verdict {
+    pub(super) fn leave(
+        &mut self,
+        member: ViewMember,
+        transition: usize,
+        cursor: usize,
+    ) -> Verdict {
         let way = &mut self.transitions[transition];
         if way.complete && way.order.len() != cursor {
-            return broken("E13", format!("delivered {cursor} messages on the way to {}, others {}", way.to, way.order.len()));
+            return broken(
+                "E13",
+                format!(
+                    "delivered {cursor} messages on the way to {}, others {}",
+                    way.to,
+                    way.order.len()
+                ),
+            );
         }
         way.complete = true;
-        let seat = self.position(member).expect("delivers in a ring of which it is a member");
+        let seat = self
+            .position(member)
+            .expect("delivers in a ring of which it is a member");
         self.seats[seat] = Seat::Gone(transition);
         Ok(())
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        !self.seats.iter().any(|seat| matches!(seat, Seat::Pending | Seat::Inside))
+        !self
+            .seats
+            .iter()
+            .any(|seat| matches!(seat, Seat::Pending | Seat::Inside))
     }
 
     /// Forgets what only [`judge`](Ring::judge) needed.
@@ -203,9 +286,16 @@ impl Ring {
 
     /// E9, E10, E11, E14 and E15 over all ways out, when all members are gone.
     pub(super) fn judge(&self, messages: &Messages) -> Verdict {
-        let sets: Vec<BTreeSet<MessageId>> =
-            self.transitions.iter().map(|way| way.order.iter().copied().collect()).collect();
-        let judged = Judged { ring: self, messages, sets };
+        let sets: Vec<BTreeSet<MessageId>> = self
+            .transitions
+            .iter()
+            .map(|way| way.order.iter().copied().collect())
+            .collect();
+        let judged = Judged {
+            ring: self,
+            messages,
+            sets,
+        };
         judged.check_regular_gaps()?;
         judged.check_total_order()?;
         judged.check_transitional_gaps()?;
@@ -235,26 +325,42 @@ impl Judged<'_> {
         let fork = self.fork();
         let regular = &self.ring.order;
         let ways = self.ring.transitions.iter();
-        let mut paths: Vec<Vec<MessageId>> =
-            ways.map(|way| [&regular[fork..way.prefix as usize], &way.order].concat()).collect();
+        let mut paths: Vec<Vec<MessageId>> = ways
+            .map(|way| [&regular[fork..way.prefix as usize], &way.order].concat())
+            .collect();
         paths.push(regular[fork..].to_vec());
         paths
     }
 
     fn delivered(&self, way: usize, id: MessageId) -> bool {
         let prefix = self.ring.transitions[way].prefix;
-        self.messages.position(id).is_some_and(|position| position < prefix) || self.sets[way].contains(&id)
+        self.messages
+            .position(id)
+            .is_some_and(|position| position < prefix)
+            || self.sets[way].contains(&id)
     }
 
     /// E10: what came before a message that somebody delivered in the regular configuration was
     /// delivered there too.
     fn check_regular_gaps(&self) -> Verdict {
         for way in &self.ring.transitions {
-            let positions: Vec<Option<u32>> = way.order.iter().map(|&id| self.messages.position(id)).collect();
-            let Some(last) = positions.iter().rposition(Option::is_some) else { continue };
+            let positions: Vec<Option<u32>> = way
+                .order
+                .iter()
+                .map(|&id| self.messages.position(id))
+                .collect();
+            let Some(last) = positions.iter().rposition(Option::is_some) else {
+                continue;
+            };
             if let Some(gap) = positions[..last].iter().position(Option::is_none) {
                 let (gap, last) = (way.order[gap], way.order[last]);
-                return broken("E10", format!("{last} was delivered in the regular {} without {gap}", self.ring.id));
+                return broken(
+                    "E10",
+                    format!(
+                        "{last} was delivered in the regular {} without {gap}",
+                        self.ring.id
+                    ),
+                );
             }
         }
         Ok(())
@@ -273,7 +379,11 @@ impl Judged<'_> {
                 *waiting.entry(pair[1]).or_default() += 1;
             }
         }
-        let mut ready: Vec<MessageId> = waiting.iter().filter(|&(_, &count)| count == 0).map(|(&id, _)| id).collect();
+        let mut ready: Vec<MessageId> = waiting
+            .iter()
+            .filter(|&(_, &count)| count == 0)
+            .map(|(&id, _)| id)
+            .collect();
         let mut ranked = 0;
         while let Some(id) = ready.pop() {
             ranked += 1;
@@ -286,9 +396,16 @@ impl Judged<'_> {
             }
         }
         if ranked != waiting.len() {
-            let circle: Vec<String> =
-                waiting.iter().filter(|&(_, &count)| count > 0).map(|(id, _)| id.to_string()).take(8).collect();
-            return broken("E9", format!("no total order of {} in {}", circle.join(" "), self.ring.id));
+            let circle: Vec<String> = waiting
+                .iter()
+                .filter(|&(_, &count)| count > 0)
+                .map(|(id, _)| id.to_string())
+                .take(8)
+                .collect();
+            return broken(
+                "E9",
+                format!("no total order of {} in {}", circle.join(" "), self.ring.id),
+            );
         }
         Ok(())
     }
@@ -298,11 +415,26 @@ impl Judged<'_> {
     fn check_transitional_gaps(&self) -> Verdict {
         for (index, way) in self.ring.transitions.iter().enumerate() {
             for path in self.paths() {
-                let Some(last) = path.iter().rposition(|id| self.sets[index].contains(id)) else { continue };
-                let inside = |id: &MessageId| self.messages.sender(*id).is_some_and(|sender| way.members.contains(&sender));
-                if let Some(gap) = path[..last].iter().find(|id| !self.delivered(index, **id) && inside(id)) {
+                let Some(last) = path.iter().rposition(|id| self.sets[index].contains(id)) else {
+                    continue;
+                };
+                let inside = |id: &MessageId| {
+                    self.messages
+                        .sender(*id)
+                        .is_some_and(|sender| way.members.contains(&sender))
+                };
+                if let Some(gap) = path[..last]
+                    .iter()
+                    .find(|id| !self.delivered(index, **id) && inside(id))
+                {
                     let last = path[last];
-                    return broken("E11", format!("{last} was delivered on the way to {} without {gap}", way.to));
+                    return broken(
+                        "E11",
+                        format!(
+                            "{last} was delivered on the way to {} without {gap}",
+                            way.to
+                        ),
+                    );
                 }
             }
         }
@@ -315,14 +447,30 @@ impl Judged<'_> {
         if let Some(id) = self.ring.order.iter().find(safe) {
             for (member, seat) in self.ring.members.iter().zip(&self.ring.seats) {
                 if *seat == Seat::Skipped {
-                    return broken("E14", format!("{id} was Safe in {}, which {} never installed", self.ring.id, member.id));
+                    return broken(
+                        "E14",
+                        format!(
+                            "{id} was Safe in {}, which {} never installed",
+                            self.ring.id, member.id
+                        ),
+                    );
                 }
             }
         }
         for (index, way) in self.ring.transitions.iter().enumerate() {
             let later = &self.ring.order[way.prefix as usize..];
-            if let Some(id) = later.iter().filter(safe).find(|id| !self.delivered(index, **id)) {
-                return broken("E14", format!("{id} was Safe in {} but not delivered on the way to {}", self.ring.id, way.to));
+            if let Some(id) = later
+                .iter()
+                .filter(safe)
+                .find(|id| !self.delivered(index, **id))
+            {
+                return broken(
+                    "E14",
+                    format!(
+                        "{id} was Safe in {} but not delivered on the way to {}",
+                        self.ring.id, way.to
+                    ),
+                );
             }
         }
         Ok(())
@@ -334,13 +482,22 @@ impl Judged<'_> {
         for way in &self.ring.transitions {
             for &id in way.order.iter().filter(|id| self.messages.is_safe(**id)) {
                 for member in way.members.iter() {
-                    let seat = self.ring.position(*member).expect("checked to be from this ring");
+                    let seat = self
+                        .ring
+                        .position(*member)
+                        .expect("checked to be from this ring");
                     let missed = match self.ring.seats[seat] {
                         Seat::Gone(other) => !self.delivered(other, id),
                         _ => false,
                     };
                     if missed {
-                        return broken("E15", format!("{id} was Safe on the way to {}, but {} missed it", way.to, member.id));
+                        return broken(
+                            "E15",
+                            format!(
+                                "{id} was Safe on the way to {}, but {} missed it",
+                                way.to, member.id
+                            ),
+                        );
                     }
                 }
             }

@@ -20,7 +20,11 @@ const B: u32 = 1;
 const C: u32 = 2;
 
 fn ring(counter: u64) -> RingId {
-    RingId { counter, representative: MemberId(1), incarnation: Incarnation(1) }
+    RingId {
+        counter,
+        representative: MemberId(1),
+        incarnation: Incarnation(1),
+    }
 }
 
 impl Trace {
@@ -46,31 +50,60 @@ impl Trace {
     fn record(&mut self, p: u32, what: What) {
         self.now += 1;
         if self.verdict.is_ok() {
-            self.verdict = self.oracle.observe(&Record { at: Time(self.now), process: ProcessId(p), what });
+            self.verdict = self.oracle.observe(&Record {
+                at: Time(self.now),
+                process: ProcessId(p),
+                what,
+            });
         }
     }
 
     fn start(&mut self, id: u32, life: u64) {
-        let member = ViewMember { id: MemberId(id), incarnation: Incarnation(life) };
+        let member = ViewMember {
+            id: MemberId(id),
+            incarnation: Incarnation(life),
+        };
         let p = self.members.len() as u32;
         self.members.push(member);
         self.submitted.push(0);
-        self.record(p, What::Start { member, disk_lost: false });
+        self.record(
+            p,
+            What::Start {
+                member,
+                disk_lost: false,
+            },
+        );
         self.regular(p, u64::from(id) + (life - 1) * 100, &[p]);
     }
 
     fn list(&self, processes: &[u32]) -> Arc<[ViewMember]> {
-        processes.iter().map(|&p| self.members[p as usize]).collect()
+        processes
+            .iter()
+            .map(|&p| self.members[p as usize])
+            .collect()
     }
 
     fn regular(&mut self, p: u32, counter: u64, members: &[u32]) {
         let members = self.list(members);
-        self.record(p, What::Regular(View { ring: ring(counter), members }));
+        self.record(
+            p,
+            What::Regular(View {
+                ring: ring(counter),
+                members,
+            }),
+        );
     }
 
     fn transitional(&mut self, p: u32, from: u64, to: u64, members: &[u32]) {
         let members = self.list(members);
-        self.record(p, What::Transitional(Transition { from: ring(from), to: ring(to), members }));
+        self.record(
+            p,
+            What::Transitional(Transition {
+                from: ring(from),
+                to: ring(to),
+                members,
+            }),
+        );
     }
 
     fn go(&mut self, p: u32, from: u64, to: u64, with: &[u32], members: &[u32]) {
@@ -81,9 +114,20 @@ impl Trace {
     fn submit_as(&mut self, p: u32, service: Service) -> MessageId {
         let sequence = self.submitted[p as usize];
         self.submitted[p as usize] += 1;
-        let message = MessageId { process: ProcessId(p), lane: Lane::Queue, sequence };
+        let message = MessageId {
+            process: ProcessId(p),
+            lane: Lane::Queue,
+            sequence,
+        };
         self.services.insert(message, service);
-        self.record(p, What::Submit { message, service, hash: 7 });
+        self.record(
+            p,
+            What::Submit {
+                message,
+                service,
+                hash: 7,
+            },
+        );
         message
     }
 
@@ -94,11 +138,22 @@ impl Trace {
     fn deliver(&mut self, p: u32, message: MessageId) {
         let sender = self.members[message.process.0 as usize].id;
         let service = self.services[&message];
-        self.record(p, What::Deliver { message: Some(message), sender, service, hash: 7 });
+        self.record(
+            p,
+            What::Deliver {
+                message: Some(message),
+                sender,
+                service,
+                hash: 7,
+            },
+        );
     }
 
     fn rule(&self) -> &'static str {
-        self.verdict.as_ref().err().map_or("none", |violation| violation.rule)
+        self.verdict
+            .as_ref()
+            .err()
+            .map_or("none", |violation| violation.rule)
     }
 }
 
@@ -128,7 +183,11 @@ fn a_partition_may_leave_gaps_of_those_who_are_gone() {
         trace.regular(p, 11, &[A, B]);
     }
     assert_eq!(trace.verdict, Ok(()));
-    assert_eq!(trace.oracle.open.len(), 2, "only the rings that somebody is in stay open");
+    assert_eq!(
+        trace.oracle.open.len(),
+        2,
+        "only the rings that somebody is in stay open"
+    );
     for p in [A, B] {
         trace.go(p, 11, 20, &[A, B], &[A, B, C]);
     }
@@ -156,7 +215,12 @@ fn e1_other_bytes() {
     let message = trace.submit(A);
     trace.record(
         B,
-        What::Deliver { message: Some(message), sender: MemberId(1), service: Service::Agreed, hash: 8 },
+        What::Deliver {
+            message: Some(message),
+            sender: MemberId(1),
+            service: Service::Agreed,
+            hash: 8,
+        },
     );
     assert_eq!(trace.rule(), "E1");
 }
@@ -164,10 +228,19 @@ fn e1_other_bytes() {
 #[test]
 fn e1_never_sent() {
     let mut trace = Trace::together();
-    let message = MessageId { process: ProcessId(A), lane: Lane::First, sequence: 0 };
+    let message = MessageId {
+        process: ProcessId(A),
+        lane: Lane::First,
+        sequence: 0,
+    };
     trace.record(
         B,
-        What::Deliver { message: Some(message), sender: MemberId(1), service: Service::Agreed, hash: 7 },
+        What::Deliver {
+            message: Some(message),
+            sender: MemberId(1),
+            service: Service::Agreed,
+            hash: 7,
+        },
     );
     assert_eq!(trace.rule(), "E1");
 }
@@ -256,9 +329,18 @@ fn e6_no_transitional_between() {
 fn e6_back_after_a_restart() {
     let mut trace = Trace::together();
     trace.record(A, What::Crash);
-    let member = ViewMember { id: MemberId(1), incarnation: Incarnation(2) };
+    let member = ViewMember {
+        id: MemberId(1),
+        incarnation: Incarnation(2),
+    };
     trace.members.push(member);
-    trace.record(3, What::Start { member, disk_lost: false });
+    trace.record(
+        3,
+        What::Start {
+            member,
+            disk_lost: false,
+        },
+    );
     trace.regular(3, 5, &[3]);
     assert_eq!(trace.rule(), "E6");
 }
@@ -269,7 +351,11 @@ fn e8_who_did_not_come_along() {
     trace.go(A, 10, 11, &[A], &[A]);
     trace.go(A, 11, 20, &[A], &[A, B, C]);
     trace.go(B, 10, 20, &[A, B], &[A, B, C]);
-    assert_eq!(trace.rule(), "E8", "A is said to come from ring 10, but came from 11");
+    assert_eq!(
+        trace.rule(),
+        "E8",
+        "A is said to come from ring 10, but came from 11"
+    );
 }
 
 #[test]
@@ -458,9 +544,15 @@ fn e18_not_together_and_not_caught_up() {
         trace.deliver(p, message);
     }
     assert_eq!(trace.oracle.check_together(Time(0)), Ok(()));
-    assert_eq!(trace.oracle.check_caught_up(Time(0)).unwrap_err().process, Some(ProcessId(C)));
+    assert_eq!(
+        trace.oracle.check_caught_up(Time(0)).unwrap_err().process,
+        Some(ProcessId(C))
+    );
     trace.go(C, 10, 13, &[C], &[C]);
-    assert_eq!(trace.oracle.check_together(Time(0)).unwrap_err().rule, "E18");
+    assert_eq!(
+        trace.oracle.check_together(Time(0)).unwrap_err().rule,
+        "E18"
+    );
 }
 
 #[test]

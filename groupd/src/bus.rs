@@ -215,6 +215,11 @@ impl Bus {
         );
     }
 
+    /// Slows the ring down while sessions cannot keep up, or lets it go.
+    pub(crate) fn set_congested(&mut self, now: Time, congested: bool) {
+        self.totem.set_congested(now, congested);
+    }
+
     /// Starts to leave the ring; nothing can be submitted any more.
     pub(crate) fn leave(&mut self, now: Time) {
         self.leaving = true;

@@ -165,6 +165,8 @@ impl Daemon {
         // Clients before the ring: what they have sent goes with the token that is read next.
         self.serve_sessions(now);
         self.read_ring(now)?;
+        let congested = self.sessions.is_congested(now);
+        self.bus.set_congested(now, congested);
         if self.bus.poll_timeout().is_some_and(|time| time <= now) {
             self.bus.handle_timeout(now);
         }

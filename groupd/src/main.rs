@@ -17,6 +17,7 @@ mod link;
 mod listen;
 mod notices;
 mod output;
+mod pace;
 mod ports;
 mod report;
 mod session;

@@ -121,6 +121,8 @@ pub(crate) struct Output {
     // session that holds most when the store has more than QueueBytes.
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
+    /// Bytes that the socket has taken, ever.
+    written_bytes: u64,
     /// This session's parts of the page, in order. Bound: the page is.
     ranges: Vec<Range<usize>>,
     /// The socket took less than it was given, and has not said since that it has room.
@@ -157,6 +159,11 @@ impl Output {
     /// Bytes that the socket has not taken, those of the running turn aside.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// Bytes that the socket has taken since the session began.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Drops everything, and what is yet to come.
@@ -200,6 +207,7 @@ impl Output {
             let written = write(stream, &slices[..count])?;
             self.full = written < offered;
             self.queued_bytes -= written;
+            self.written_bytes += written as u64;
             self.drop_written(written);
         }
         Ok(())
@@ -230,6 +238,7 @@ impl Output {
                 count += 1;
             }
             let mut written = write(stream, &slices[..count])?;
+            self.written_bytes += written as u64;
             self.full = written < offered;
             while let Some(range) = self.ranges.get_mut(done) {
                 if written < range.len() {

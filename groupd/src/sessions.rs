@@ -19,6 +19,7 @@ use totem::time::Time;
 use unixproc::log;
 
 use crate::output::Page;
+use crate::pace::Laggards;
 use crate::session::{Session, Step};
 use crate::stream::Stream;
 
@@ -110,6 +111,7 @@ pub(crate) struct Sessions {
     /// Sessions with a part in the page.
     touched: Vec<SessionId>,
     queued_bytes: usize,
+    laggards: Laggards,
     buffer: Vec<u8>,
     counters: Counters,
 }
@@ -134,6 +136,7 @@ impl Sessions {
             page: Page::default(),
             touched: Vec::new(),
             queued_bytes: 0,
+            laggards: Laggards::default(),
             buffer: vec![0; READ_BYTES],
             counters: Counters::default(),
         }
@@ -211,7 +214,11 @@ impl Sessions {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.front().map(|&(time, ..)| time)
+        let handshake = self.deadlines.front().map(|&(time, ..)| time);
+        handshake
+            .into_iter()
+            .chain(self.laggards.poll_timeout())
+            .min()
     }
 
     /// Ends the handshakes that take too long.
@@ -400,7 +407,18 @@ impl Sessions {
         } else if after > self.bounds.session_queue_bytes {
             self.counters.slow += 1;
             self.close_slow(id, "queue-full");
+        } else if after > self.bounds.session_queue_bytes / 2 {
+            self.laggards.insert(id);
         }
+    }
+
+    /// Whether a session lags behind for which the ring should wait.
+    pub(crate) fn is_congested(&mut self, now: Time) -> bool {
+        let (table, low) = (&self.table, self.bounds.session_queue_bytes / 8);
+        self.laggards.is_worth_waiting(now, |id| {
+            let (_, session) = table.get(place(id)).filter(|(there, _)| *there == id)?;
+            (session.output.queued_bytes() > low).then(|| session.output.written_bytes())
+        })
     }
 
     fn close_slow(&mut self, id: SessionId, reason: &str) {

@@ -92,7 +92,9 @@ pub struct Totem {
     pub(crate) routes: Routes,
     /// The last token sent, until somebody shows that it went on.
     pub(crate) token_sent: Option<Token>,
-    /// The token of an idle ring, kept for a while.
+    /// Clients of this member cannot keep up.
+    pub(crate) congested: bool,
+    /// The token of an idle or a congested ring, kept for a while.
     pub(crate) token_held: Option<Token>,
     pub(crate) token_at: Time,
     /// Since when the ring has been waiting for one member.
@@ -170,6 +172,7 @@ impl Totem {
             outgoing: VecDeque::new(),
             routes: routes(&config, &view),
             token_sent: None,
+            congested: false,
             token_held: None,
             token_at: now,
             waiting_since: None,

@@ -1,5 +1,7 @@
 //! The token and data packets, as a member of a ring meets them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::event::Notice;
@@ -9,7 +11,7 @@ use crate::store::Packet;
 use crate::time::Time;
 use crate::timer::Timer;
 use crate::view::RingId;
-use crate::wire::{Control, Token, split_data};
+use crate::wire::{Control, NOBODY, Token, split_data};
 
 /// New data puts off the loss of the token, but not beyond this many times its timeout: a member
 /// that babbles on a dead ring must not keep it from being gathered anew.
@@ -19,7 +21,22 @@ const LOSS_EXTENSION_MAX: u32 = 3;
 const LAGGARD_VISITS: u32 = 50;
 const LAGGARD_LOSSES: u32 = 6;
 
+/// How long a congested member keeps the token at each visit.
+const CONGESTION_HOLD: Duration = Duration::from_millis(1);
+
 impl Totem {
+    /// Says whether clients of this member cannot keep up with what is delivered to them.
+    ///
+    /// As long as one member is congested, all of them send next to nothing. The driver decides
+    /// for how long a client is worth that.
+    pub fn set_congested(&mut self, now: Time, congested: bool) {
+        if self.congested && !congested {
+            self.congested = false;
+            self.release_token(now);
+        }
+        self.congested = congested;
+    }
+
     pub(crate) fn handle_token(&mut self, now: Time, from: u16, token: Token) {
         if !matches!(self.state, State::Operational | State::Recover) {
             // The ring was declared lost: its token must never be handled again.
@@ -55,19 +72,32 @@ impl Totem {
                 .set(Timer::TokenHold, now + self.config.timers.idle_hold);
             return;
         }
+        if self.congested && self.state == State::Operational {
+            // Everybody sends next to nothing now: a fast token would only take time from the
+            // clients that are to catch up.
+            self.ring.hop = token.hop;
+            self.token_held = Some(token);
+            self.timers.set(Timer::TokenHold, now + CONGESTION_HOLD);
+            return;
+        }
         self.visit(now, token);
     }
 
-    fn visit(&mut self, now: Time, token: Token) {
+    fn visit(&mut self, now: Time, mut token: Token) {
         if self.state == State::Recover {
             self.visit_recovering(now, token);
             return;
+        }
+        if self.congested && token.congested_by == NOBODY {
+            token.congested_by = self.ring.me;
+        } else if !self.congested && token.congested_by == self.ring.me {
+            token.congested_by = NOBODY;
         }
         let capacity = self.capacity();
         let visit = self
             .ring
             .handle_token(token, &mut self.queue, capacity, true, |_, _| false);
-        self.stats.retransmitted += visit.before.len() as u64;
+        self.stats.retransmitted += visit.repeated;
         self.send_visit(now, visit);
         self.deliver();
         self.judge_laggard(now);

@@ -91,6 +91,7 @@ impl Totem {
                 aru_by: NOBODY,
                 recovered: true,
                 recovered_by: NOBODY,
+                congested_by: NOBODY,
                 ..Token::default()
             };
             self.accept_token(now, token);
@@ -113,7 +114,7 @@ impl Totem {
         let mut visit = recovery
             .ring
             .handle_token(token, &mut self.queue, capacity, false, answer);
-        self.stats.retransmitted += visit.before.len() as u64;
+        self.stats.retransmitted += visit.repeated;
 
         let missing = store.missing(plan.high(), REQUESTS_MAX, mark, |seq| plan.holds(seq));
         let complete = missing.is_empty();

@@ -36,6 +36,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Visit {
     pub(crate) before: Vec<Outgoing>,
     pub(crate) token: Token,
+    /// How many of `before` are repeated.
+    pub(crate) repeated: u64,
     pub(crate) after: Vec<Outgoing>,
 }
 
@@ -161,7 +163,7 @@ impl Ring {
         token.hop += 1;
         self.promised = token.seq;
 
-        let mut before = repeated;
+        let (repeated, mut before) = (repeated.len() as u64, repeated);
         // Accelerated: half of the new packets follow the token.
         let early = new - new / 2;
         let outgoing = |seq| Outgoing {
@@ -173,6 +175,7 @@ impl Ring {
         let after = (first_new + early..first_new + new).map(outgoing).collect();
         Visit {
             before,
+            repeated,
             token,
             after,
         }
@@ -187,6 +190,7 @@ impl Ring {
             && token.rotation_packets == 0
             && token.backlog_bytes == 0
             && token.recovered
+            && token.congested_by == NOBODY
             && token.requests.is_empty()
     }
 
@@ -256,8 +260,14 @@ impl Ring {
         let allowed = free
             .clamp(floor, share.max(floor))
             .saturating_sub(repeated as u32);
+        // While somebody's clients cannot keep up: just enough for joins and leaves.
+        let allowed = if token.congested_by == NOBODY {
+            allowed.max(1)
+        } else {
+            1
+        };
         let gap = (self.stable + GAP_MAX).saturating_sub(token.seq);
-        u64::from(allowed.max(1)).min(gap)
+        u64::from(allowed).min(gap)
     }
 
     fn send_new(&mut self, token: &mut Token, queue: &mut SendQueue, capacity: usize, most: u64) {

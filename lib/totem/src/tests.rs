@@ -693,3 +693,23 @@ fn a_member_that_gets_no_data_at_all_is_left_out() {
         n.deliveries(1).len() == 2 && n.deliveries(3).len() == 2
     });
 }
+
+#[test]
+fn a_congested_member_slows_the_ring_down_until_it_has_caught_up() {
+    let mut network = Network::joined(3);
+    let now = network.now;
+    network.node(2).set_congested(now, true);
+    for _ in 0..1000 {
+        for number in [1, 3] {
+            network.submit(number, Service::Agreed, vec![0; 800]);
+        }
+    }
+    network.run_for(Duration::from_millis(100));
+    let slow = network.deliveries(2).len();
+    assert!((20..500).contains(&slow), "{slow} messages in 100 ms");
+    let now = network.now;
+    network.node(2).set_congested(now, false);
+    network.drain();
+    let took = network.run_until("the rest", |n| (1..=3).all(|at| n.deliveries(at).len() == 2000));
+    assert!(took < Duration::from_millis(100), "{took:?}");
+}

@@ -82,6 +82,8 @@ pub(crate) struct Token {
     pub(crate) recovered: bool,
     /// Position of the member that cleared `recovered`, or [`NOBODY`].
     pub(crate) recovered_by: u16,
+    /// Position of a member whose clients cannot keep up, or [`NOBODY`].
+    pub(crate) congested_by: u16,
     /// Packets sent in the last rotation, repeated ones too.
     pub(crate) rotation_packets: u32,
     /// Bytes queued at all members when they last had the token.
@@ -98,6 +100,7 @@ impl Token {
         out.put_u16_le(self.aru_by);
         out.put_u8(u8::from(self.recovered));
         out.put_u16_le(self.recovered_by);
+        out.put_u16_le(self.congested_by);
         out.put_u32_le(self.rotation_packets);
         out.put_u64_le(self.backlog_bytes);
         out.put_u16_le(self.requests.len() as u16);
@@ -117,6 +120,7 @@ impl Token {
             aru_by: body.try_get_u16_le()?,
             recovered: get_bool(body)?,
             recovered_by: body.try_get_u16_le()?,
+            congested_by: body.try_get_u16_le()?,
             rotation_packets: body.try_get_u32_le()?,
             backlog_bytes: body.try_get_u64_le()?,
             requests: Vec::new(),
@@ -588,6 +592,7 @@ mod tests {
             aru_by: 3,
             recovered: true,
             recovered_by: NOBODY,
+            congested_by: 2,
             rotation_packets: 4,
             backlog_bytes: 5,
             requests: vec![Request {

@@ -19,6 +19,8 @@ use std::time::Duration;
 const ANSWER_GAP: Duration = Duration::from_millis(2);
 /// A changed row of the matrix is told after this time, so that several changes share a HELLO.
 const HELLO_DELAY: Duration = Duration::from_millis(1);
+/// A host that refused a packet gets no beacons for this time.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(3);
 /// A peer is heard while its last HELLO is not older than this many beacon intervals.
 const HEARD_BEACONS: u32 = 3;
 /// Lost members may come back at once this often; then each loss doubles the wait.
@@ -142,6 +144,10 @@ impl Totem {
         let hello = self.my_hello(now);
         self.row_told = hello.heard.clone();
         for id in self.outsiders() {
+            let ended = self.gone.iter().any(|gone| gone.id == id);
+            if ended || self.refuses(now, id) {
+                continue;
+            }
             self.send(id, Control::Hello(hello.clone()));
         }
         if self.state == State::Gather {
@@ -154,6 +160,15 @@ impl Totem {
         } else {
             self.try_merge(now);
         }
+    }
+
+    /// Whether nobody listens at this member's host, as far as we know: it will speak up itself
+    /// when it starts. A host answers only about one refused packet a second (icmp_ratelimit), and
+    /// the next answer may be the one that tells of a crash.
+    fn refuses(&self, now: Time, id: MemberId) -> bool {
+        self.refused_at
+            .get(&id)
+            .is_some_and(|at| now.since(*at) < REFUSAL_PAUSE)
     }
 
     /// Configured members that are not in my living ring.
@@ -197,6 +212,7 @@ impl Totem {
             };
         }
         peer.heard_at = now;
+        self.refused_at.remove(&sender.id);
         let echo = hears(&hello, self.me);
         let ringmate =
             hello.ring == self.ring.view.ring && self.ring.view.members.contains(&sender);

@@ -123,6 +123,8 @@ pub struct Totem {
     /// Members that completed a failed recovery of `ring` with me: one of them may have installed.
     pub(crate) obligations: BTreeSet<ViewMember>,
     pub(crate) probes: BTreeMap<MemberId, Probe>,
+    /// When the host of a member last refused a packet. Bound: the configured members.
+    pub(crate) refused_at: BTreeMap<MemberId, Time>,
     pub(crate) leaving: Option<Leaving>,
     scratch: Vec<u8>,
 }
@@ -194,6 +196,7 @@ impl Totem {
             recovery: None,
             obligations: BTreeSet::new(),
             probes: BTreeMap::new(),
+            refused_at: BTreeMap::new(),
             leaving: None,
             scratch: Vec::new(),
             config,

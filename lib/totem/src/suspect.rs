@@ -39,6 +39,7 @@ impl Totem {
     /// or belong to a process that has been replaced by now.
     pub fn handle_refused(&mut self, now: Time, member: MemberId) {
         self.stats.refused += 1;
+        self.refused_at.insert(member, now);
         let view = &self.current_ring().view;
         let suspect = view
             .members

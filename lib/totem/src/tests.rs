@@ -710,6 +710,8 @@ fn a_congested_member_slows_the_ring_down_until_it_has_caught_up() {
     let now = network.now;
     network.node(2).set_congested(now, false);
     network.drain();
-    let took = network.run_until("the rest", |n| (1..=3).all(|at| n.deliveries(at).len() == 2000));
+    let took = network.run_until("the rest", |n| {
+        (1..=3).all(|at| n.deliveries(at).len() == 2000)
+    });
     assert!(took < Duration::from_millis(100), "{took:?}");
 }

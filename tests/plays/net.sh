@@ -102,7 +102,7 @@ ctl() { "$bin/groupctl" --socket "$scratch/host$1/socket" "${@:2}"; }
 until_true() {
     local deadline=$((SECONDS + $1)) what=$2
     shift 2
-    until "$@" 2>/dev/null; do
+    until "$@" >/dev/null 2>&1; do
         ((SECONDS < deadline)) || fail "$what: not within its time"
         sleep 0.02
     done

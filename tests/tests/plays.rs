@@ -24,3 +24,8 @@ fn sessions() {
 fn protocol() {
     tests::play("protocol.sh");
 }
+
+#[test]
+fn logs() {
+    tests::play("logs.sh");
+}

@@ -34,12 +34,14 @@ use unixproc::exit::{self, Failure};
 use unixproc::log::{self, Level};
 use unixproc::pidfile::Pidfile;
 use unixproc::signal::{Signal, Signals};
-use unixproc::{background, listen as inherited, ready::Notify};
+use unixproc::{background, listen as inherited, priority, ready::Notify};
 
 use crate::args::Args;
 use crate::daemon::{Daemon, Source};
 
 const PROGRAM: &str = "groupd";
+/// Ahead of what serves requests, behind what the kernel and its drivers need.
+const NICE: i32 = -10;
 
 fn main() -> ExitCode {
     exit::main(PROGRAM, run)
@@ -80,6 +82,7 @@ fn run() -> Result<u8, Failure> {
     ];
     let signals = Signals::install(&signals).map_err(from_system)?;
     let notify = Notify::from_env().map_err(from_system)?;
+    raise_priority();
     let mut daemon = Daemon::start(
         source,
         config,
@@ -104,6 +107,13 @@ fn run() -> Result<u8, Failure> {
     daemon.run().map_err(failed)?;
     drop(pidfile);
     Ok(exit::DONE)
+}
+
+/// A token that waits for a busy processor looks like a dead host to the others.
+fn raise_priority() {
+    if let Err(error) = priority::set_nice(NICE) {
+        log::info("priority-unchanged", &[("reason", &error)]);
+    }
 }
 
 /// The file to read: the one named, the usual one if it exists, or none.

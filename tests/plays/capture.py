@@ -30,15 +30,16 @@ def record(interface, path):
     with open(path, "wb") as file:
         file.write(struct.pack("<IHHiIII", MAGIC, 2, 4, 0, 0, SNAP, ETHERNET))
         print("listening", file=sys.stderr, flush=True)
-        quiet = False
-        # What is in the socket when the signal comes still belongs to the recording.
-        while not (stop and quiet):
+        while True:
+            # What is in the socket when the signal comes still belongs to the recording.
+            if stop:
+                tap.setblocking(False)
             try:
                 frame = tap.recv(SNAP)
             except TimeoutError:
-                quiet = True
                 continue
-            quiet = False
+            except BlockingIOError:
+                break
             file.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
 
 

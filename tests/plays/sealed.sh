@@ -9,7 +9,7 @@ secret='a secret that must not be read on the wire'
 record() {
     python3 "$plays/capture.py" record br0 "$scratch/$1.pcap" 2>"$scratch/capture.err" &
     capture=$!
-    until_true 5 'the capture listens' grep -q listening "$scratch/capture.err"
+    until_true 20 'the capture listens' grep -q listening "$scratch/capture.err"
     for i in 1 2 3; do start_groupd $i; done
     until_true 10 'three hosts see each other' views_are 'host1 host2 host3' 1 2 3
     ctl 3 join room -n 1 >"$scratch/$1.received" &

@@ -29,3 +29,8 @@ fn protocol() {
 fn logs() {
     tests::play("logs.sh");
 }
+
+#[test]
+fn takeover() {
+    tests::play("takeover.sh");
+}

@@ -15,5 +15,6 @@ pub mod exit;
 pub mod listen;
 pub mod log;
 pub mod pidfile;
+pub mod priority;
 pub mod ready;
 pub mod signal;

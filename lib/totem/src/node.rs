@@ -370,13 +370,17 @@ impl Totem {
         self.queue.bytes()
     }
 
-    /// The next thing that happened.
+    /// The next thing that happened; nothing while a counter is to be persisted, as a view must not
+    /// be seen whose id could come again after a crash.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.persisting.is_some() {
+            return None;
+        }
         self.events.pop_front()
     }
 
-    /// A ring counter to put on stable storage; nothing leaves until [`persisted`](Self::persisted)
-    /// says that it is there. Each value is returned once.
+    /// A ring counter to put on stable storage; nothing comes out until
+    /// [`persisted`](Self::persisted) says that it is there. Each value is returned once.
     pub fn poll_persist(&mut self) -> Option<u64> {
         if self.persist_asked {
             return None;

@@ -43,10 +43,6 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "n", default = "8 << 20", from_str_fn(queue_bytes))]
     pub(crate) queue_bytes: usize,
 
-    /// send at most so many bytes per second, 0 for no limit; 32 MiB if not given
-    #[argh(option, arg_name = "n", default = "32 << 20")]
-    pub(crate) rate: u32,
-
     /// wait so long for more lines to send together; 5 if not given
     #[argh(option, arg_name = "n", default = "5", from_str_fn(flush_ms))]
     pub(crate) flush_ms: u64,
@@ -136,7 +132,7 @@ mod tests {
     fn every_option() {
         let args = parse(
             "example -s4803 --follow=/log --position /p --one-line --when-full=block \
-             --queue-bytes=1000000 --rate=0 --flush-ms 0 --drain-seconds=1 -vvq",
+             --queue-bytes=1000000 --flush-ms 0 --drain-seconds=1 -vvq",
         )
         .unwrap();
         assert_eq!(args.group.to_string(), "example");
@@ -149,7 +145,6 @@ mod tests {
             (args.queue_bytes, args.flush_ms, args.drain_seconds),
             (1_000_000, 0, 1)
         );
-        assert_eq!(args.rate, 0);
         assert!(args.one_line && args.quiet && args.verbose == 2);
     }
 
@@ -160,7 +155,7 @@ mod tests {
             ("a b", "unrecognized argument: b"),
             ("a --when-full=spill", "must be block or drop"),
             ("a --queue-bytes=0", "must be 262144 to 4294967296"),
-            ("a --rate=fast", "invalid digit"),
+            ("a --flush-ms=fast", "invalid digit"),
             ("a --flush-ms=-1", "must be 0 to 10000"),
             (
                 "a-group-name-of-thirty-one-bytes",

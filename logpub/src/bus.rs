@@ -13,8 +13,6 @@ use mio::{Interest, Registry, Token};
 use unixproc::log;
 use weblog::stream::{Outbox, Outgoing};
 
-use crate::pace::Pace;
-
 /// Messages are handed to the socket in batches of about this size.
 const BATCH_BYTES: usize = 128 << 10;
 
@@ -32,7 +30,6 @@ pub(crate) struct Bus {
     token: Token,
     session: Option<Session>,
     readable: bool,
-    pace: Pace,
     retry_at: Instant,
     backoff: Duration,
     /// Whether the daemon's absence has been logged.
@@ -41,13 +38,7 @@ pub(crate) struct Bus {
 
 impl Bus {
     /// Not connected yet; events of the session will have this token.
-    pub(crate) fn new(
-        address: Address,
-        group: GroupName,
-        pace: Pace,
-        token: Token,
-        now: Instant,
-    ) -> Bus {
+    pub(crate) fn new(address: Address, group: GroupName, token: Token, now: Instant) -> Bus {
         let mut options = Options::new(address);
         // A name that is too long is left to the daemon.
         options.name = format!("lp{}", std::process::id()).parse().ok();
@@ -58,7 +49,6 @@ impl Bus {
             token,
             session: None,
             readable: false,
-            pace,
             retry_at: now,
             backoff: BACKOFF.0,
             reported: false,
@@ -73,11 +63,6 @@ impl Bus {
     /// When the next attempt to connect is due, if there is no session.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.session.is_none().then_some(self.retry_at)
-    }
-
-    /// When more may be sent; none if that is no matter of time.
-    pub(crate) fn ready_at(&self, now: Instant) -> Option<Instant> {
-        self.session.as_ref().and_then(|_| self.pace.ready_at(now))
     }
 
     /// Takes note of an event of the session's descriptor.
@@ -140,7 +125,7 @@ impl Bus {
         };
         let mut confirmed = 0;
         let result = receive(session, &mut self.readable, outbox, &mut confirmed)
-            .and_then(|()| send(session, self.group, outbox, &mut self.pace, now));
+            .and_then(|()| send(session, self.group, outbox));
         if confirmed > 0 {
             // Only now the session is known to be of use.
             self.backoff = BACKOFF.0;
@@ -199,15 +184,9 @@ fn marker(message: &Message, session: &Session) -> Option<u64> {
     own.then(|| u64::from_be_bytes(number))
 }
 
-fn send(
-    session: &mut Session,
-    group: GroupName,
-    outbox: &mut Outbox,
-    pace: &mut Pace,
-    now: Instant,
-) -> Result<(), anyhow::Error> {
+fn send(session: &mut Session, group: GroupName, outbox: &mut Outbox) -> Result<(), anyhow::Error> {
     session.flush()?;
-    while !session.wants_write() && pace.ready_at(now).is_none() {
+    while !session.wants_write() {
         let mut batch_bytes = 0;
         while batch_bytes < BATCH_BYTES {
             let Some(message) = outbox.poll_send() else {
@@ -218,7 +197,6 @@ fn send(
         if batch_bytes == 0 {
             break;
         }
-        pace.spend(batch_bytes, now);
         session.flush()?;
     }
     Ok(())

@@ -8,7 +8,6 @@
 mod args;
 mod bus;
 mod follow;
-mod pace;
 mod position;
 mod publisher;
 mod stdin;

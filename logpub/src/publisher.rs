@@ -16,7 +16,6 @@ use weblog::stream::{Cutter, Limits, Outbox, WhenFull};
 use crate::args::Args;
 use crate::bus::Bus;
 use crate::follow::Follow;
-use crate::pace::Pace;
 use crate::stdin::Stdin;
 
 const SIGNALS: Token = Token(0);
@@ -123,13 +122,7 @@ impl Publisher {
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             cutter: Cutter::new(limits),
             outbox: Outbox::new(args.when_full, args.queue_bytes),
-            bus: Bus::new(
-                address,
-                args.group,
-                Pace::new(args.rate.into(), now),
-                BUS,
-                now,
-            ),
+            bus: Bus::new(address, args.group, BUS, now),
             flush_after: Duration::from_millis(args.flush_ms),
             flush_at: None,
             drain_timeout: Duration::from_secs(args.drain_seconds.into()),
@@ -257,10 +250,8 @@ impl Publisher {
         };
         // While the end waits for the bus, there is something to say now and then.
         let report = self.stuck_since().map(|_| now + DRAIN_PATIENCE);
-        let bus = [self.bus.retry_at(), self.bus.ready_at(now)];
-        let next = [self.flush_at, next_read, report]
+        let next = [self.flush_at, next_read, report, self.bus.retry_at()]
             .into_iter()
-            .chain(bus)
             .flatten()
             .min();
         next.map(|next| next.saturating_duration_since(now))

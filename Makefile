@@ -3,8 +3,10 @@
 CARGO ?= cargo
 SEEDS ?= 200
 PREFIX ?= /usr/local
+DAEMONS = groupd spreadlogd vipd imgcache whosonline logmon
+COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants ci-simulate bench-view bench-flood fuzz install clean
+.PHONY: help build demo test check simulate mutants ci-simulate bench-view bench-online bench-flood fuzz install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -14,6 +16,7 @@ help:
 	@echo 'make mutants       plant each known bug and see the simulator catch it'
 	@echo 'make ci-simulate   the simulation at the size that CI asks for'
 	@echo 'make bench-view    how fast views change, in network namespaces'
+	@echo 'make bench-online  parsing and presence: lines per second, on one core'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
 	@echo 'make fuzz          fuzz the parsers: SECONDS=n each'
 	@echo 'make install       install programs and man pages below PREFIX=/usr/local'
@@ -55,6 +58,9 @@ bench-view:
 	$(CARGO) build --release --bins
 	bench/view target/release
 
+bench-online:
+	bench/online
+
 bench-flood:
 	$(CARGO) build --release --bins
 	bench/flood target/release
@@ -64,8 +70,8 @@ fuzz:
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
-	install target/release/logpub target/release/groupctl $(DESTDIR)$(PREFIX)/bin
-	install target/release/groupd target/release/spreadlogd $(DESTDIR)$(PREFIX)/sbin
+	for program in $(COMMANDS); do install target/release/$$program $(DESTDIR)$(PREFIX)/bin; done
+	for program in $(DAEMONS); do install target/release/$$program $(DESTDIR)$(PREFIX)/sbin; done
 	for page in man/*.[0-9]; do \
 	    section=$${page##*.}; \
 	    install -d $(DESTDIR)$(PREFIX)/share/man/man$$section; \

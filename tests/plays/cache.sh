@@ -89,6 +89,10 @@ for i in 1 2; do
 done
 purge --soft "http://img.example.com/img/logo.gif" >/dev/null || fail 'a soft purge by an alias'
 is "$(get 1 /img/logo.gif)" '/img/logo.gif three' 'after a soft purge'
+is_swept() { ! [ -e "$scratch/cache1/$site/old/a.gif" ] && ! [ -e "$scratch/cache2/$site/old" ]; }
+for i in 1 2; do get $i /old/a.gif >/dev/null; done
+purge '/old/*' >/dev/null || fail 'a purge of a directory'
+until_true 5 'the files of a pattern are deleted' is_swept
 echo 'ok: patterns, tags, aliases, soft purges'
 
 for path in /slow-head.gif /slow-body.gif; do
@@ -138,14 +142,32 @@ start_cache 2
 echo 'ok: a clean stop, and --expect'
 
 kill -STOP "${caches[2]}"
+before=$(grep -c purged "$scratch/imgcache1.err")
+has_more() { [ "$(grep -c purged "$scratch/imgcache1.err")" -gt "$before" ]; }
 purge --timeout 60 --json /img/logo.gif >"$scratch/purge.out" &
 purging=$!
-until_true 5 'cache 1 has the purge' sh -c "grep -q purged '$scratch/imgcache1.err'"
+until_true 5 'cache 1 has the purge' has_more
 kill -9 "${caches[2]}"
+wait "${caches[2]}" 2>/dev/null
 wait $purging && fail 'a purge that a lost cache did not confirm is no success'
 grep -q '"gone"' "$scratch/purge.out" || fail "purge said: $(cat "$scratch/purge.out")"
 start_cache 2
 echo 'ok: a lost cache is named'
+
+version before
+purge /cut.gif >/dev/null || fail 'a purge'
+get 2 /cut.gif >/dev/null
+is_cut() { "$bin/imgcachectl" -S "$scratch/control2" --json status | grep -q '"isolated":true'; }
+ip link set veth2 down
+until_true 10 'cache 2 knows that it is cut off' is_cut
+is "$(get 2 /cut.gif)" '/cut.gif before' 'cut off from its origin, too, it serves what it has'
+version after
+out=$(purge /cut.gif) || fail "a purge on one side: $out"
+is "$(echo "$out" | wc -l)" 1 "purge named: $out"
+ip link set veth2 up
+until_true 10 'it is back' whole 2
+is "$(get 2 /cut.gif)" '/cut.gif after' 'a purge that was missed'
+echo 'ok: cut off and back, a missed purge does no harm'
 
 for n in $(seq 20); do
     version "kill$n"

@@ -163,6 +163,23 @@ until_true 10 'vipd is back' vip "$victim" status
 probed
 [ "$(holder 10.77.0.101)" = "$victim" ] || fail 'a restart of groupd within Grace moved an address'
 echo 'ok: groupd restarted within Grace: nothing moved'
+
+victim=$(holder 10.77.0.101)
+others=$(printf '%s\n' 1 2 3 | grep -v "$victim" | tr '\n' ' ')
+probe 10.77.0.101
+kill -9 "${groupds[$victim]}"
+wait "${groupds[$victim]}" 2>/dev/null
+until_true 5 'groupd is gone for good' once $others
+probed
+start_groupd "$victim"
+until_true 15 'even again' even
+echo 'ok: groupd gone for longer than Grace (2 s): its vipd let go, and only then the others claimed'
+
+"$bin/vipd" -c "$scratch/vipd1.conf" 2>"$scratch/second" && fail 'a second vipd runs'
+grep -q 'another vipd runs here' "$scratch/second" || fail "the second says: $(cat "$scratch/second")"
+once 1 2 3 || fail 'a second vipd has disturbed the first'
+echo 'ok: a second vipd on a host refuses'
+
 [ -s "$scratch/twice" ] && fail "held twice: $(cat "$scratch/twice")"
 echo 'ok: no address was ever on two hosts'
 kill $watcher

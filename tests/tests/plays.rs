@@ -34,3 +34,13 @@ fn logs() {
 fn takeover() {
     tests::play("takeover.sh");
 }
+
+#[test]
+fn cache() {
+    tests::play("cache.sh");
+}
+
+#[test]
+fn online() {
+    tests::play("online.sh");
+}

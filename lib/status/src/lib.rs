@@ -1,4 +1,4 @@
-//! How daemons answer questions about themselves: control sockets.
+//! How daemons answer questions about themselves: control sockets, and small HTTP.
 //!
 //! A control socket is a Unix-domain stream socket. A request is one line of JSON, an answer is
 //! one line of JSON; a connection may ask again and again. Control sockets are for people,
@@ -6,17 +6,23 @@
 //!
 //! A daemon owns a [`ControlServer`] and drives it from its mio loop; a tool uses [`call`]. What
 //! requests and answers look like is decided by the daemon, with serde; what cannot be done or
-//! understood is answered by a [`Failure`].
+//! understood is answered by a [`Failure`]. A daemon whose requests are not JSON gives the lines
+//! to [`ControlServer::handle_lines`].
+//!
+//! An [`HttpServer`] is driven in the same way; it gives pages, JSON, metrics, and streams of
+//! server-sent events.
 
 #![forbid(unsafe_code)]
 
 mod call;
+mod http;
 mod lines;
 mod server;
 
 use serde::{Deserialize, Serialize};
 
 pub use call::{CallError, call};
+pub use http::{HTTP_CONNECTIONS_MAX, HttpAnswer, HttpRequest, HttpServer, REQUEST_HEAD_BYTES_MAX};
 pub use server::{CONNECTIONS_MAX, ControlServer, REQUEST_BYTES_MAX};
 
 /// The answer to what could not be done or understood.

@@ -117,7 +117,32 @@ impl ControlServer {
         &mut self,
         registry: &Registry,
         token: Token,
-        answer: impl FnMut(Q) -> A,
+        mut answer: impl FnMut(Q) -> A,
+    ) -> io::Result<()> {
+        self.handle_lines(
+            registry,
+            token,
+            |line, output| match serde_json::from_slice(line) {
+                Ok(request) => push_answer(&answer(request), output),
+                Err(error) => push_answer(
+                    &Failure {
+                        error: format!("no request: {error}"),
+                    },
+                    output,
+                ),
+            },
+        )
+    }
+
+    /// As [`handle_event`](Self::handle_event), for requests that are not JSON: `answer` is given
+    /// a line without its newline, and appends a line with its newline.
+    ///
+    /// Errors: a connection could not be accepted; the server goes on.
+    pub fn handle_lines(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        answer: impl FnMut(&[u8], &mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
         self.clock += 1;
         if token == self.first {
@@ -190,9 +215,9 @@ impl Drop for ControlServer {
 }
 
 impl Connection {
-    fn serve<Q: DeserializeOwned, A: Serialize>(
+    fn serve(
         &mut self,
-        mut answer: impl FnMut(Q) -> A,
+        mut answer: impl FnMut(&[u8], &mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<Outcome> {
         let mut buffer = [0; REQUEST_BYTES_MAX];
         let mut answered = 0;
@@ -208,14 +233,14 @@ impl Connection {
             }
             match self.lines.next_line() {
                 Ok(Some(line)) => {
-                    self.answer_line(&line, &mut answer)?;
+                    answer(&line, &mut self.output)?;
                     answered += 1;
                     continue;
                 }
                 Ok(None) => {}
                 Err(LineTooLong) => {
                     let error = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
-                    self.push_answer(&Failure { error })?;
+                    push_answer(&Failure { error }, &mut self.output)?;
                     self.closing = true;
                     continue;
                 }
@@ -228,25 +253,6 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    fn answer_line<Q: DeserializeOwned, A: Serialize>(
-        &mut self,
-        line: &[u8],
-        answer: &mut impl FnMut(Q) -> A,
-    ) -> io::Result<()> {
-        match serde_json::from_slice(line) {
-            Ok(request) => self.push_answer(&answer(request)),
-            Err(error) => self.push_answer(&Failure {
-                error: format!("no request: {error}"),
-            }),
-        }
-    }
-
-    fn push_answer(&mut self, answer: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.output, answer)?;
-        self.output.push(b'\n');
-        Ok(())
     }
 
     /// Writes what waits; false if the peer does not take all of it now.
@@ -264,6 +270,12 @@ impl Connection {
         self.written = 0;
         Ok(true)
     }
+}
+
+fn push_answer(answer: &impl Serialize, output: &mut Vec<u8>) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, answer)?;
+    output.push(b'\n');
+    Ok(())
 }
 
 /// Removes a socket that nobody listens on any more.

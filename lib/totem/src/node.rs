@@ -97,6 +97,8 @@ pub struct Totem {
     /// The token of an idle or a congested ring, kept for a while.
     pub(crate) token_held: Option<Token>,
     pub(crate) token_at: Time,
+    /// The loss of the token was put off, as I was late myself.
+    pub(crate) overslept: bool,
     /// Since when the ring has been waiting for one member.
     pub(crate) waiting_since: Option<Time>,
     pub(crate) prefer_token: bool,
@@ -177,6 +179,7 @@ impl Totem {
             congested: false,
             token_held: None,
             token_at: now,
+            overslept: false,
             waiting_since: None,
             prefer_token: false,
             peers: BTreeMap::new(),
@@ -310,13 +313,13 @@ impl Totem {
     pub fn handle_timeout(&mut self, now: Time) {
         // Bound: each timer once; one that is set again in the past waits for the next call.
         for _ in 0..Timer::ALL.len() {
-            let Some(timer) = self.timers.pop_due(now) else {
+            let Some((timer, due)) = self.timers.pop_due(now) else {
                 return;
             };
             match timer {
                 Timer::Leave => self.announce_leave(now),
                 _ if self.leaving_now() => {}
-                Timer::TokenLoss => self.lose_token(now),
+                Timer::TokenLoss => self.token_overdue(now, due),
                 Timer::TokenRetransmit => self.retransmit_token(now),
                 Timer::TokenHold => self.release_token(now),
                 Timer::Beacon => self.send_beacons(now),

@@ -21,6 +21,9 @@ const LOSS_EXTENSION_MAX: u32 = 3;
 const LAGGARD_VISITS: u32 = 50;
 const LAGGARD_LOSSES: u32 = 6;
 
+/// A timer that fires so late shows that this process was not run.
+const OVERSLEPT: Duration = Duration::from_millis(20);
+
 /// How long a congested member keeps the token at each visit.
 const CONGESTION_HOLD: Duration = Duration::from_millis(1);
 
@@ -55,6 +58,7 @@ impl Totem {
     pub(crate) fn accept_token(&mut self, now: Time, token: Token) {
         self.stats.tokens += 1;
         self.token_at = now;
+        self.overslept = false;
         self.token_sent = None;
         self.timers.stop(Timer::TokenRetransmit);
         self.timers
@@ -266,7 +270,19 @@ impl Totem {
         }
     }
 
-    pub(crate) fn lose_token(&mut self, now: Time) {
+    /// The token did not come back in time; unless this member did not run in time, in which case
+    /// the token may be on its way still: that is given one more chance.
+    pub(crate) fn token_overdue(&mut self, now: Time, due: Time) {
+        if now.since(due) > OVERSLEPT && !self.overslept {
+            self.overslept = true;
+            self.timers
+                .set(Timer::TokenLoss, now + self.config.timers.token_loss / 2);
+        } else {
+            self.lose_token(now);
+        }
+    }
+
+    fn lose_token(&mut self, now: Time) {
         self.notice(Notice::TokenLost {
             ring: self.current_ring().view.ring,
         });

@@ -715,3 +715,18 @@ fn a_congested_member_slows_the_ring_down_until_it_has_caught_up() {
     });
     assert!(took < Duration::from_millis(100), "{took:?}");
 }
+
+#[test]
+fn a_member_that_was_not_run_does_not_blame_the_others() {
+    let mut network = Network::joined(3);
+    let now = network.now + Duration::from_millis(400);
+    network.node(2).handle_timeout(now);
+    assert_eq!(network.nodes[&id(2)].state(), State::Operational);
+    let later = now + Duration::from_millis(200);
+    network.node(2).handle_timeout(later);
+    assert_eq!(
+        network.nodes[&id(2)].state(),
+        State::Gather,
+        "no token after all"
+    );
+}

@@ -70,11 +70,11 @@ impl Timers {
         self.at.iter().flatten().min().copied()
     }
 
-    /// Stops and returns a timer that is due.
-    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
+    /// Stops and returns a timer that is due, and when it was.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<(Timer, Time)> {
         let due = |timer: &&Timer| self.at[**timer as usize].is_some_and(|at| at <= now);
         let timer = *Timer::ALL.iter().find(due)?;
-        self.stop(timer);
-        Some(timer)
+        let at = self.at[timer as usize].take()?;
+        Some((timer, at))
     }
 }

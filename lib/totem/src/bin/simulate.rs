@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use totem::sim::faults::Fault;
 use totem::sim::oracle::Violation;
-use totem::sim::world::{self, Report, Totals};
+use totem::sim::totals::{Report, Totals};
+use totem::sim::world;
 use totem::time::Time;
 
 const USAGE: &str = "\
@@ -196,7 +197,7 @@ fn work(args: &Args, progress: &Progress, began: Instant) {
         }
         let seed = args.first + number;
         let mut report = run(seed, length);
-        if number % TWICE_EVERY == 0 {
+        if number.is_multiple_of(TWICE_EVERY) {
             let again = run(seed, length);
             if again.digest != report.digest && report.violation.is_none() {
                 report.violation = Some(Violation {

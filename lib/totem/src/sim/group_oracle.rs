@@ -2,7 +2,7 @@
 //!
 //! | rule | what it says |
 //! |---|---|
-//! | G1 | one group id is one list of members |
+//! | G1 | one group id is one list of members, in the order of their daemons and names |
 //! | G2 | the members of a group see the same messages in the same order, up to the notice of a change; who goes on by a join or leave saw the same before it |
 //! | G3 | who comes in one vs set saw the same messages in the membership before |
 //! | G4 | who went together is in one vs set |
@@ -17,13 +17,15 @@
 
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::view::{Arrival, GroupView, Past, ViewKey, check_first, check_sets, check_single};
 use super::oracle::Violation;
 use super::trace::{Digest, ProcessId};
-use crate::groups::{Cause, GroupEvent, GroupId, GroupName, Membership, SessionId};
+use crate::groups::{Cause, GroupEvent, GroupId, GroupName, Membership, PrivateName, SessionId};
 use crate::time::Time;
 use crate::view::{MemberId, Transition};
 
@@ -47,36 +49,6 @@ type Verdict = Result<(), Broken>;
 
 fn broken(rule: &'static str, seen: String) -> Verdict {
     Err(Broken(rule, seen))
-}
-
-/// A membership of a group, as all that were told of it showed it.
-struct GroupView {
-    members: Arc<[GroupName]>,
-    /// Messages before the notice of a change.
-    order: Vec<LetterId>,
-    arrivals: Vec<Arrival>,
-}
-
-/// How a session came into a membership.
-struct Arrival {
-    /// Its vs set, if the network made the membership.
-    set: Option<Arc<[GroupName]>>,
-    /// The membership it was in before.
-    previous: Option<Past>,
-}
-
-/// A membership: the group, its id, and how often the member that names it had lost its disk. A
-/// client's group id has no room for a life, so it may come again when a ring counter does.
-type ViewKey = (GroupName, GroupId, u32);
-
-/// What a session saw of a membership.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Past {
-    gid: GroupId,
-    letters: u64,
-    digest: u64,
-    /// Digest of the ways that its member of the ring went since.
-    travel: u64,
 }
 
 /// A session's place in a group.
@@ -106,8 +78,9 @@ struct Letter {
 }
 
 /// The judge of what sessions see.
-#[derive(Default)]
 pub struct GroupOracle {
+    /// In the order of the configuration.
+    daemons: Vec<String>,
     sessions: BTreeMap<(ProcessId, SessionId), Session>,
     views: BTreeMap<ViewKey, GroupView>,
     /// How often each member lost its disk.
@@ -116,6 +89,17 @@ pub struct GroupOracle {
 }
 
 impl GroupOracle {
+    /// A judge of daemons with these names, in the order of the configuration.
+    pub fn new(daemons: Vec<String>) -> GroupOracle {
+        GroupOracle {
+            daemons,
+            sessions: BTreeMap::new(),
+            views: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            letters: BTreeMap::new(),
+        }
+    }
+
     /// A session begins, with this private group.
     pub fn connect(&mut self, p: ProcessId, session: SessionId, private: GroupName) {
         self.sessions.insert(
@@ -425,6 +409,12 @@ impl GroupOracle {
                 .copied()
                 .unwrap_or_default(),
         );
+        if !members.is_sorted_by_key(|member| self.rank(member)) {
+            return Err(Broken(
+                "G1",
+                format!("{gid:?} of {group:?} is out of order: {members:?}"),
+            ));
+        }
         let view = self.views.entry(key).or_insert_with(|| GroupView {
             members: members.clone(),
             order: Vec::new(),
@@ -440,6 +430,16 @@ impl GroupOracle {
                 view.members
             ),
         ))
+    }
+
+    /// Members stand in the order of their daemons, then of their names.
+    fn rank(&self, member: &GroupName) -> Option<(Option<usize>, PrivateName)> {
+        let (name, daemon) = member.parse_private()?;
+        let position = self
+            .daemons
+            .iter()
+            .position(|other| other.as_bytes() == daemon);
+        Some((position, name))
     }
 
     fn transition(
@@ -505,114 +505,4 @@ impl Seat {
             travel,
         }
     }
-}
-
-impl GroupView {
-    /// G2: one order up to the notice of a change.
-    fn extend(&mut self, at: u64, letter: LetterId) -> Verdict {
-        match self.order.get(at as usize) {
-            Some(expected) if *expected == letter => Ok(()),
-            Some(expected) => broken(
-                "G2",
-                format!("gives {letter:?} where others are given {expected:?}"),
-            ),
-            None => {
-                self.order.push(letter);
-                Ok(())
-            }
-        }
-    }
-
-    /// G2, G3 and G4.
-    fn arrive(&mut self, private: GroupName, arrival: Arrival) -> Verdict {
-        for other in &self.arrivals {
-            let seen = |past: Option<Past>| past.map(|past| (past.gid, past.letters, past.digest));
-            let same = seen(other.previous) == seen(arrival.previous);
-            let together = other.previous == arrival.previous && arrival.previous.is_some();
-            match (&other.set, &arrival.set) {
-                (Some(there), Some(here)) if there == here && !same => {
-                    return broken(
-                        "G3",
-                        format!(
-                            "{private} does not come from where others of its vs set come from"
-                        ),
-                    );
-                }
-                (Some(there), Some(here)) if there != here && together => {
-                    return broken(
-                        "G4",
-                        format!("{private} comes with others, but not in their vs set"),
-                    );
-                }
-                (None, None) if !same && other.previous.is_some() && arrival.previous.is_some() => {
-                    return broken("G2", format!("{private} saw other messages before"));
-                }
-                _ => {}
-            }
-        }
-        self.arrivals.push(arrival);
-        Ok(())
-    }
-}
-
-/// The vs sets of a membership are its members, each once, and one of them is that of `private`.
-fn check_sets(
-    private: GroupName,
-    members: &[GroupName],
-    vs_sets: &[Arc<[GroupName]>],
-    own_set: usize,
-) -> Result<Arc<[GroupName]>, Broken> {
-    let own = vs_sets.get(own_set).filter(|set| set.contains(&private));
-    let Some(own) = own else {
-        return Err(Broken("G3", format!("{private} is not in its own vs set")));
-    };
-    let mut listed: Vec<GroupName> = vs_sets.iter().flat_map(|set| set.iter().copied()).collect();
-    let mut members = members.to_vec();
-    listed.sort_unstable();
-    members.sort_unstable();
-    if listed != members {
-        return Err(Broken(
-            "G3",
-            format!("vs sets {vs_sets:?} of the members {members:?}"),
-        ));
-    }
-    Ok(own.clone())
-}
-
-/// A join, leave or disconnection has one vs set, of who it is about.
-fn check_single(
-    cause: &Cause,
-    who: GroupName,
-    members: &[GroupName],
-    vs_sets: &[Arc<[GroupName]>],
-) -> Verdict {
-    let joins = matches!(cause, Cause::Join(_));
-    if members.contains(&who) != joins || vs_sets.len() != 1 || *vs_sets[0] != [who] {
-        return broken(
-            "G3",
-            format!("{cause:?} with members {members:?} and vs sets {vs_sets:?}"),
-        );
-    }
-    Ok(())
-}
-
-/// G5: the first membership that a session sees is that of its join, and no other one is.
-fn check_first(
-    private: GroupName,
-    first: bool,
-    cause: &Cause,
-    set: Option<&[GroupName]>,
-) -> Verdict {
-    let joins = match cause {
-        Cause::Join(who) => *who == private,
-        Cause::Network => first && set == Some(&[private]),
-        Cause::Leave(_) | Cause::Disconnect(_) => false,
-    };
-    if joins == first {
-        return Ok(());
-    }
-    broken(
-        "G5",
-        format!("{private} sees {cause:?}, as its first membership: {first}"),
-    )
 }

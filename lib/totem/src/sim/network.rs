@@ -65,6 +65,8 @@ pub enum Act {
     Drop,
     /// They arrive later by this.
     Delay(Duration),
+    /// Each is lost or arrives later by up to this.
+    Scatter(Duration),
     /// Their sender is killed as soon as they have left.
     KillSender,
     /// They are lost, and their sender is cut off.
@@ -93,6 +95,19 @@ pub struct Ambush {
 }
 
 impl Ambush {
+    /// One packet of this class from anybody in this state to anybody, after so many.
+    pub fn once(class: Class, state: State, skip: u32, act: Act) -> Ambush {
+        Ambush {
+            class,
+            state: Some(state),
+            from: None,
+            to: None,
+            skip,
+            count: 1,
+            act,
+        }
+    }
+
     fn waits_for(&self, packet: &Packet, state: State) -> bool {
         self.class == packet.class
             && self.state.is_none_or(|wanted| wanted == state)
@@ -249,6 +264,14 @@ impl Network {
             Some(Act::Delay(by)) => {
                 self.tally.count(Fault::TargetedDelay);
                 delay = by;
+            }
+            Some(Act::Scatter(most)) => {
+                if self.random.chance(0.5) {
+                    self.tally.count(Fault::TargetedLoss);
+                    return outcome;
+                }
+                self.tally.count(Fault::TargetedDelay);
+                delay = self.random.span(Duration::ZERO, most);
             }
             Some(Act::IsolateSender) => return Outcome::Isolate(packet.from),
             Some(Act::IsolateReceiver) => return Outcome::Isolate(packet.to),

@@ -50,8 +50,8 @@ pub enum Strike {
     FalseRefusal,
     /// Certain packets are lost or held back, or are the last that their sender sent.
     Ambush,
-    /// A sender dies with the token gone and its messages not, and the recovery from that is
-    /// disturbed too, at a certain packet.
+    /// A sender dies with its messages lost or late, and the recovery from that is disturbed too,
+    /// at certain packets.
     Plot,
 }
 

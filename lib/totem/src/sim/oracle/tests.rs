@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::view::Incarnation;
+use crate::view::{Incarnation, Transition, View};
 
 /// A trace in the making. Processes are numbered in the order of their starts.
 struct Trace {

@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::clients::Client;
-use super::faults::Fault;
-use super::network::Packet;
-use super::trace::{Lane, MessageId, ProcessId};
+use crate::config::MemberConfig;
 use crate::event::Class;
 use crate::groups::Groups;
 use crate::node::{State, Totem};
+use crate::sim::faults::Fault;
+use crate::sim::network::{Host, Packet};
+use crate::sim::trace::{Lane, MessageId, ProcessId};
 use crate::time::Time;
 use crate::view::MemberId;
 
@@ -203,6 +206,34 @@ impl Machine {
         self.kill_in = None;
         self.slowness = 1;
     }
+}
+
+pub(super) fn member_id(host: Host) -> MemberId {
+    MemberId(u32::from(Ipv4Addr::new(10, 0, 0, host as u8 + 1)))
+}
+
+pub(super) fn host_of(member: MemberId) -> Host {
+    (member.0 & 0xff) as usize - 1
+}
+
+pub(super) fn address(host: Host, class: Class) -> SocketAddr {
+    let port = if class == Class::Data { 4803 } else { 4804 };
+    SocketAddr::from((Ipv4Addr::from(member_id(host).0), port))
+}
+
+pub(super) fn members(segments: &[u16]) -> Vec<MemberConfig> {
+    let hosts = segments.iter().enumerate();
+    hosts
+        .map(|(host, &segment)| MemberConfig {
+            id: member_id(host),
+            segment,
+        })
+        .collect()
+}
+
+/// What the daemon of a host is called.
+pub(super) fn daemon_name(host: Host) -> String {
+    format!("d{host}")
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::faults::Fault;
-use super::network::{Act, Ambush, Host};
-use super::scenario::Strike;
-use super::world::{Happening, Phase, World};
+use super::{Happening, Phase, World};
 use crate::event::Class;
 use crate::node::State;
+use crate::sim::faults::Fault;
+use crate::sim::network::{Act, Ambush, Host};
+use crate::sim::scenario::Strike;
 
 /// What ends a fault.
 #[derive(Debug)]
@@ -204,30 +204,69 @@ impl World<'_> {
         self.network.add_ambush(ambush);
     }
 
-    /// Cases 41 and 44 of the reference: a run of messages is lost with its sender, those who are
-    /// left recover from that, and at some hop of the recovery one of them is cut off, when others
-    /// may already have installed the ring.
+    /// Faults that belong together.
     fn plot(&mut self) {
-        let hosts = self.machines.len() as u64;
         for host in 0..self.machines.len() {
             self.burst(host);
         }
+        if self.fate.chance(0.5) {
+            self.plot_lost_messages();
+        } else {
+            self.plot_late_messages();
+        }
+    }
+
+    /// Cases 41 and 44 of the reference: a run of messages is lost with its sender, those who are
+    /// left recover from that, and at some hop of the recovery one of them is cut off, when others
+    /// may already have installed the ring.
+    fn plot_lost_messages(&mut self) {
+        let hosts = self.machines.len() as u64;
         let mut at_hop = |state, act, hops: u64| {
             let skip = self.fate.below(hops) as u32;
-            let ambush = Ambush {
-                class: Class::Token,
-                state: Some(state),
-                from: None,
-                to: None,
-                skip,
-                count: 1,
-                act,
-            };
+            let ambush = Ambush::once(Class::Token, state, skip, act);
             self.network.add_ambush(ambush);
         };
         at_hop(State::Operational, Act::KillSender, 2 * hosts);
         at_hop(State::Recover, Act::IsolateReceiver, 5 * hosts);
         at_hop(State::Recover, Act::IsolateSender, 10 * hosts);
+    }
+
+    /// Cases 22 and 42: messages of somebody who dies reach some of the others late, when these
+    /// have said in a formation that they miss them; and the formation takes its time.
+    fn plot_late_messages(&mut self) {
+        let timers = self.scenario.detection.timers();
+        let sender = self.fate.index(self.machines.len());
+        let Some(process) = self.machines[sender]
+            .process
+            .as_ref()
+            .map(|process| process.id)
+        else {
+            return;
+        };
+        let scatter = Act::Scatter(timers.token_loss + timers.gather_timeout * 2);
+        self.network.add_ambush(Ambush {
+            from: Some(sender),
+            count: self.fate.between(4, 40) as u32,
+            ..Ambush::once(
+                Class::Data,
+                State::Operational,
+                self.fate.below(4) as u32,
+                scatter,
+            )
+        });
+        for _ in 0..3 {
+            let delay = self.fate.span(Duration::ZERO, timers.form_timeout);
+            let skip = self.fate.below(2 * self.machines.len() as u64) as u32;
+            let ambush = Ambush::once(Class::Control, State::Form, skip, Act::Delay(delay));
+            self.network.add_ambush(ambush);
+        }
+        let death = self
+            .fate
+            .span(Duration::from_micros(500), timers.idle_hold * 2);
+        self.schedule(
+            self.now + death,
+            Happening::Kill(sender, process, Fault::Crash),
+        );
     }
 
     fn relieve_later(&mut self, relief: Relief) {

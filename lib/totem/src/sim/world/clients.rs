@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::group_oracle::LetterId;
-use super::network::Host;
-use super::scenario::log_uniform;
-use super::world::{Happening, Phase, World};
+use super::machine::daemon_name;
+use super::{Happening, Phase, World};
 use crate::event::Service;
 use crate::groups::{Attributes, GroupName, PrivateName, SessionId};
+use crate::sim::group_oracle::LetterId;
+use crate::sim::network::Host;
+use crate::sim::scenario::log_uniform;
 
 /// A session, as its client sees it.
 pub(super) struct Client {
@@ -248,9 +249,4 @@ impl World<'_> {
         let at = self.now.0 as f64 / 1e9;
         self.tell(&format_args!("{at:>12.6} {line}"));
     }
-}
-
-/// What the daemon of a host is called.
-pub(super) fn daemon_name(host: Host) -> String {
-    format!("d{host}")
 }

@@ -1,0 +1,309 @@
+//! A client's connection: what was read of it, what is to be written to it.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use imgcache::chunked::Chunks;
+use imgcache::http::{Framing, HEAD_MAX, Reject, Request, read_request};
+use mio::net::TcpStream;
+
+use crate::cache::Entry;
+
+/// An idle connection is closed after this time.
+pub(crate) const IDLE: Duration = Duration::from_secs(60);
+
+/// From the first byte of a head to its end.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// Bound: the time in which a client must take, or send, something.
+pub(crate) const PROGRESS: Duration = Duration::from_secs(30);
+
+/// How long what a client still sends is read, so that it sees the last answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes of one sendfile(2).
+const SENDFILE_BYTES: u64 = 512 << 10;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    input: Vec<u8>,
+    pub(crate) output: Vec<u8>,
+    written: usize,
+    pub(crate) phase: Phase,
+    pub(crate) request: Option<Rc<Request>>,
+    /// What is still to come of the request's body.
+    body: BodyIn,
+    pub(crate) keep_alive: bool,
+    pub(crate) deadline: Instant,
+    /// The request to an origin that this one waits for or is sent from.
+    pub(crate) fetch: Option<usize>,
+    /// The site's index, and whether the answer counts as a hit.
+    pub(crate) account: Option<(usize, bool)>,
+    pub(crate) sent: u64,
+}
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Reading a head, or idle.
+    Head,
+    /// Waiting for the head of an origin's response.
+    Waiting,
+    /// The body follows the head that is in the output.
+    Sending(Source),
+    /// Closed by us, for the client to see.
+    Lingering,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// It is in the output already, or there is none.
+    Output,
+    /// A file, these bytes of it.
+    Entry(Rc<Entry>, Range<u64>),
+    /// The request to the origin, from here on, up to there if it is known.
+    Fetch {
+        at: u64,
+        end: Option<u64>,
+        chunked: bool,
+    },
+}
+
+#[derive(Debug)]
+enum BodyIn {
+    Length(u64),
+    Chunked(Chunks),
+}
+
+/// How far something has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Done,
+    /// The socket takes, or has, no more now.
+    Blocked,
+    /// There is more to do, in another turn.
+    More,
+}
+
+impl Client {
+    pub(crate) fn new(stream: TcpStream, now: Instant) -> Client {
+        Client {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            phase: Phase::Head,
+            request: None,
+            body: BodyIn::Length(0),
+            keep_alive: true,
+            deadline: now + IDLE,
+            fetch: None,
+            account: None,
+            sent: 0,
+        }
+    }
+
+    /// The next request; none if it has not come yet.
+    ///
+    /// # Errors
+    /// The connection is over, or what came is to be rejected.
+    pub(crate) fn read_head(
+        &mut self,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> Result<Option<Request>, Ending> {
+        loop {
+            match read_request(&self.input).map_err(Ending::Rejected)? {
+                Some((request, length)) => {
+                    self.input.drain(..length);
+                    self.body = match request.framing {
+                        Framing::Length(length) => BodyIn::Length(length),
+                        Framing::Chunked => BodyIn::Chunked(Chunks::new()),
+                        Framing::Empty | Framing::Close => BodyIn::Length(0),
+                    };
+                    self.deadline = now + PROGRESS;
+                    return Ok(Some(request));
+                }
+                None if self.input.len() > 2 * HEAD_MAX => return Err(Ending::Closed),
+                None => {}
+            }
+            // Bound: what is read beyond a head is at most one buffer.
+            let room = scratch.len().min(2 * HEAD_MAX + 1 - self.input.len());
+            match self.stream.read(&mut scratch[..room]) {
+                Ok(0) => return Err(Ending::Closed),
+                Ok(count) => {
+                    if self.input.is_empty() {
+                        self.deadline = now + HEAD_TIME;
+                    }
+                    self.input.extend_from_slice(&scratch[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(Ending::Closed),
+            }
+        }
+    }
+
+    /// Whether the request's body has come to its end.
+    pub(crate) fn has_body_read(&self) -> bool {
+        match &self.body {
+            BodyIn::Length(left) => *left == 0,
+            BodyIn::Chunked(chunks) => chunks.is_done(),
+        }
+    }
+
+    /// Reads of the body what is there, up to `room` bytes, and appends it.
+    ///
+    /// # Errors
+    /// The connection is over, or the body is malformed.
+    pub(crate) fn read_body(
+        &mut self,
+        output: &mut Vec<u8>,
+        room: usize,
+        now: Instant,
+    ) -> Result<(), Ending> {
+        let limit = output.len() + room;
+        while !self.has_body_read() && output.len() < limit {
+            if self.input.is_empty() {
+                let mut buffer = [0; 16 << 10];
+                match self.stream.read(&mut buffer) {
+                    Ok(0) => return Err(Ending::Closed),
+                    Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => return Err(Ending::Closed),
+                }
+                self.deadline = now + PROGRESS;
+            }
+            let taken = match &mut self.body {
+                BodyIn::Length(left) => {
+                    let taken = self
+                        .input
+                        .len()
+                        .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    output.extend_from_slice(&self.input[..taken]);
+                    *left -= taken as u64;
+                    taken
+                }
+                BodyIn::Chunked(chunks) => {
+                    let rejected = |_| {
+                        Ending::Rejected(Reject {
+                            status: 400,
+                            reason: "bad chunked body",
+                        })
+                    };
+                    chunks.decode(&self.input, output).map_err(rejected)?
+                }
+            };
+            self.input.drain(..taken);
+        }
+        Ok(())
+    }
+
+    /// Writes the output; whether all of it is written.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(crate) fn flush(&mut self, now: Instant) -> io::Result<bool> {
+        while self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written += count;
+                    self.deadline = now + PROGRESS;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        Ok(true)
+    }
+
+    /// Sends bytes of a file; they are taken off the range.
+    ///
+    /// # Errors
+    /// The client is gone, or the file is shorter than it was: the answer cannot be completed.
+    pub(crate) fn send_file(
+        &mut self,
+        file: &File,
+        range: &mut Range<u64>,
+        now: Instant,
+    ) -> io::Result<Progress> {
+        if range.is_empty() {
+            return Ok(Progress::Done);
+        }
+        let count = (range.end - range.start).min(SENDFILE_BYTES) as usize;
+        match rustix::fs::sendfile(&self.stream, file, Some(&mut range.start), count) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {
+                self.deadline = now + PROGRESS;
+                Ok(if range.is_empty() {
+                    Progress::Done
+                } else {
+                    Progress::More
+                })
+            }
+            Err(rustix::io::Errno::AGAIN) => Ok(Progress::Blocked),
+            Err(rustix::io::Errno::INTR) => Ok(Progress::More),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes ready for the next request; false if there will be none.
+    pub(crate) fn next_request(&mut self, now: Instant) -> bool {
+        let goes_on = self.keep_alive && self.has_body_read();
+        self.request = None;
+        self.account = None;
+        self.sent = 0;
+        if goes_on {
+            self.phase = Phase::Head;
+            self.deadline = now
+                + if self.input.is_empty() {
+                    IDLE
+                } else {
+                    HEAD_TIME
+                };
+            // An idle connection keeps no buffers.
+            self.output = Vec::new();
+            if self.input.is_empty() {
+                self.input = Vec::new();
+            }
+        } else {
+            self.phase = Phase::Lingering;
+            self.deadline = now + LINGER;
+            // The client may be gone; then reading tells.
+            let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        }
+        goes_on
+    }
+
+    /// Reads and drops what still comes; whether that is over.
+    pub(crate) fn drain(&mut self, scratch: &mut [u8]) -> bool {
+        for _ in 0..16 {
+            match self.stream.read(scratch) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The client is gone.
+    Closed,
+    /// After an answer that says what is wrong.
+    Rejected(Reject),
+}

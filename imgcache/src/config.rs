@@ -1,0 +1,297 @@
+//! imgcache.conf: its grammar.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+
+use conf::{Dialect, Errors, Next, Reader, Word};
+use group::GroupName;
+use imgcache::names::is_site_name;
+
+const GLOBAL_KEYWORDS: [&str; 9] = [
+    "Listen",
+    "CacheRoot",
+    "CacheSize",
+    "MemorySize",
+    "Group",
+    "Socket",
+    "Control",
+    "OnIsolation",
+    "Site",
+];
+const SITE_KEYWORDS: [&str; 1] = ["Origin"];
+
+/// What a configuration file says.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Never empty.
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) cache_root: PathBuf,
+    /// Bytes on disk.
+    pub(crate) cache_bytes_max: u64,
+    /// Bytes of bodies in memory.
+    pub(crate) memory_bytes_max: usize,
+    /// Where purges come from; none if the bus is not wanted.
+    pub(crate) group: Option<GroupName>,
+    /// groupd's address.
+    pub(crate) socket: Option<String>,
+    /// Path of the control socket.
+    pub(crate) control: PathBuf,
+    pub(crate) on_isolation: OnIsolation,
+    /// Never empty.
+    pub(crate) sites: Vec<Site>,
+}
+
+/// What to do while purges may be missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnIsolation {
+    /// Validate each object, at most every 10 s.
+    Revalidate,
+    /// Serve as if nothing were.
+    Serve,
+    /// Ask the origin each time.
+    Pass,
+}
+
+/// A Site block.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    /// The first name is the directory's; the others are aliases.
+    pub(crate) names: Vec<String>,
+    /// In the order in which they are tried; never empty.
+    pub(crate) origins: Vec<Origin>,
+}
+
+/// Where a site comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// `HOST:PORT`, as the configuration has it.
+    pub(crate) authority: String,
+    /// What stands before each path; without a slash at its end.
+    pub(crate) prefix: String,
+}
+
+impl Config {
+    /// Reads a configuration; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Config, Errors> {
+        let mut reader = Reader::new(file, text, Dialect::SPREADLOGD);
+        let mut config = Config {
+            listen: Vec::new(),
+            cache_root: PathBuf::from("/var/cache/imgcache"),
+            cache_bytes_max: 5_120_000 << 10,
+            memory_bytes_max: 64 << 20,
+            group: None,
+            socket: None,
+            control: PathBuf::from("/run/imgcache/control"),
+            on_isolation: OnIsolation::Revalidate,
+            sites: Vec::new(),
+        };
+        while let Some(keyword) = reader.keyword() {
+            if let Err(error) = config.statement(&mut reader, &keyword) {
+                reader.reject(error);
+            }
+        }
+        if config.sites.is_empty() {
+            reader.note(conf::Error::new(0, "no Site block, at least one is needed"));
+        }
+        if config.listen.is_empty() {
+            config.listen.push(SocketAddr::from(([0, 0, 0, 0], 80)));
+        }
+        reader.finish()?;
+        Ok(config)
+    }
+
+    fn statement(&mut self, reader: &mut Reader, keyword: &Word) -> Result<(), conf::Error> {
+        if keyword.text == "Site" {
+            let site = Site::parse(reader, keyword)?;
+            for name in &site.names {
+                if self.sites.iter().any(|other| other.names.contains(name)) {
+                    reader.note(keyword.error(format!("{name:?} is a name of two sites")));
+                }
+            }
+            self.sites.push(site);
+            return Ok(());
+        }
+        if !GLOBAL_KEYWORDS.contains(&keyword.text.as_str()) {
+            return Err(keyword.unknown(&GLOBAL_KEYWORDS));
+        }
+        let word = reader.value(keyword)?;
+        match keyword.text.as_str() {
+            "Listen" => self.listen.push(listen_address(&word)?),
+            "CacheRoot" => self.cache_root = PathBuf::from(&word.text),
+            "CacheSize" => {
+                self.cache_bytes_max = word.integer("CacheSize", 1024..=1u64 << 40)? << 10
+            }
+            "MemorySize" => {
+                self.memory_bytes_max = word.integer("MemorySize", 0..=1usize << 30)? << 10
+            }
+            "Group" => {
+                let bad = |error| word.error(format!("Group {:?}: {error}", word.text));
+                self.group = Some(word.text.parse().map_err(bad)?);
+            }
+            "Socket" => self.socket = Some(word.text),
+            "Control" => self.control = PathBuf::from(&word.text),
+            _ => {
+                let choices = [
+                    ("revalidate", OnIsolation::Revalidate),
+                    ("serve", OnIsolation::Serve),
+                    ("pass", OnIsolation::Pass),
+                ];
+                self.on_isolation = word.choice("OnIsolation", &choices)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The index of the site of a host name.
+    pub(crate) fn site(&self, host: &str) -> Option<usize> {
+        self.sites
+            .iter()
+            .position(|site| site.names.iter().any(|name| name == host))
+    }
+}
+
+impl Site {
+    fn parse(reader: &mut Reader, keyword: &Word) -> Result<Site, conf::Error> {
+        let mut names = Vec::new();
+        while let Next::Word(_) = reader.peek()? {
+            let word = reader.word("Site")?;
+            let name = word.text.to_ascii_lowercase();
+            if !is_site_name(&name) {
+                return Err(word.error(format!(
+                    "Site must be a host name without a port, got {:?}",
+                    word.text
+                )));
+            }
+            names.push(name);
+        }
+        if names.is_empty() {
+            return Err(keyword.error("Site needs at least one host name"));
+        }
+        reader.open(keyword)?;
+        let mut origins = Vec::new();
+        while let Some(keyword) = reader.keyword() {
+            let origin = match keyword.text.as_str() {
+                "Origin" => reader.value(&keyword).and_then(|word| Origin::parse(&word)),
+                _ => Err(keyword.unknown(&SITE_KEYWORDS)),
+            };
+            match origin {
+                Ok(origin) => origins.push(origin),
+                Err(error) => reader.reject(error),
+            }
+        }
+        if origins.is_empty() {
+            reader.note(keyword.error("this Site block has no Origin, at least one is needed"));
+        }
+        Ok(Site { names, origins })
+    }
+}
+
+impl Origin {
+    fn parse(word: &Word) -> Result<Origin, conf::Error> {
+        let bad = || {
+            word.error(format!(
+                "Origin must be http://HOST[:PORT]/[PATH], got {:?}",
+                word.text
+            ))
+        };
+        let rest = word.text.strip_prefix("http://").ok_or_else(bad)?;
+        let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (authority, "80"),
+        };
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+        let graphic = |byte: u8| byte.is_ascii_graphic() && !b"#?\\".contains(&byte);
+        if host.is_empty()
+            || !host.bytes().all(legal)
+            || port.parse::<u16>().is_err()
+            || !prefix.bytes().all(graphic)
+        {
+            return Err(bad());
+        }
+        Ok(Origin {
+            authority: format!("{host}:{port}"),
+            prefix: prefix.trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+/// A port, or an address and a port.
+fn listen_address(word: &Word) -> Result<SocketAddr, conf::Error> {
+    let bad = || {
+        word.error(format!(
+            "Listen must be PORT, ADDRESS:PORT or [ADDRESS]:PORT, got {:?}",
+            word.text
+        ))
+    };
+    if let Ok(port) = word.text.parse::<u16>() {
+        return Ok(SocketAddr::from(([0, 0, 0, 0], port)));
+    }
+    let mut addresses = word.text.to_socket_addrs().map_err(|_| bad())?;
+    addresses.next().ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(text: &str) -> Vec<String> {
+        let errors = Config::parse("f", text).unwrap_err().to_string();
+        errors.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_whole_grammar() {
+        let config = Config::parse(
+            "f",
+            "Listen = 8080 Listen=[::1]:81\nCacheRoot = /data/cache CacheSize = 5120000 MemorySize=1\n\
+             Group = imgcache Socket = /s Control = /c OnIsolation = pass\n\
+             Site WWW.example.com img.example.com {\n Origin = http://10.0.0.5:8080/ Origin=http://b/x/\n}",
+        )
+        .unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(
+            config.listen,
+            ["0.0.0.0:8080".parse().unwrap(), "[::1]:81".parse().unwrap()]
+        );
+        assert_eq!(
+            (config.cache_bytes_max, config.memory_bytes_max),
+            (5_242_880_000, 1024)
+        );
+        assert_eq!(config.on_isolation, OnIsolation::Pass);
+        assert_eq!(
+            (config.site("img.example.com"), config.site("example.com")),
+            (Some(0), None)
+        );
+        let origins = &config.sites[0].origins;
+        assert_eq!(
+            (origins[0].authority.as_str(), origins[0].prefix.as_str()),
+            ("10.0.0.5:8080", "")
+        );
+        assert_eq!(
+            (origins[1].authority.as_str(), origins[1].prefix.as_str()),
+            ("b:80", "/x")
+        );
+    }
+
+    #[test]
+    fn every_error_is_reported() {
+        assert_eq!(
+            bad(
+                "Listen = x\nSite a/b { }\nSite a { Orgin = x }\nSite a { Origin = https://x/ }\nCacheSize = 0"
+            ),
+            [
+                "f:1: Listen must be PORT, ADDRESS:PORT or [ADDRESS]:PORT, got \"x\"",
+                "f:2: Site must be a host name without a port, got \"a/b\"",
+                "f:3: unknown keyword \"Orgin\", did you mean \"Origin\"? allowed here: Origin",
+                "f:3: this Site block has no Origin, at least one is needed",
+                "f:4: Origin must be http://HOST[:PORT]/[PATH], got \"https://x/\"",
+                "f:4: this Site block has no Origin, at least one is needed",
+                "f:4: \"a\" is a name of two sites",
+                "f:5: CacheSize must be 1024 to 1099511627776, got \"0\"",
+            ]
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! imgcache: a reverse proxy cache whose files are named like the URLs.
+//!
+//! `server` is the loop, `client` and `fetch` are its connections, `serve` answers requests, `fill`
+//! stores responses, `cache` knows what is stored and purged, `store` has it on disk within
+//! `space`, `walk` looks through the disk, `bus` hears purges.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod bus;
+mod cache;
+mod client;
+mod config;
+mod fetch;
+mod fill;
+mod serve;
+mod server;
+mod space;
+mod store;
+mod walk;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use unixproc::exit::{self, Failure};
+use unixproc::pidfile::Pidfile;
+use unixproc::{background, log};
+
+use crate::args::Args;
+use crate::config::Config;
+use crate::server::Server;
+
+const DEFAULT_CONFIG: &str = "/etc/covey/imgcache.conf";
+
+fn main() -> ExitCode {
+    exit::main("imgcache", run)
+}
+
+fn run() -> Result<u8, Failure> {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => {
+            return Err(Failure::usage(&error.render().to_string()));
+        }
+        Err(help) => return print(&help.render().to_string()),
+    };
+    log::init("imgcache", log::Level::from_flags(args.verbose, args.quiet));
+    let config = read_config(&args)?;
+    if args.check {
+        return print("configuration ok\n");
+    }
+    let background = match args.daemonize {
+        true => Some(background::detach().map_err(|error| Failure::new(exit::FAILED, error))?),
+        false => None,
+    };
+    let failed = |error: anyhow::Error| Failure::new(exit::FAILED, error);
+    let mut server = Server::new(config, args.socket.as_deref()).map_err(failed)?;
+    let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
+    let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;
+    if let Some(background) = background {
+        background
+            .ready()
+            .map_err(|error| Failure::new(exit::FAILED, error))?;
+    }
+    server.announce();
+    server
+        .run()
+        .map_err(|error| Failure::new(exit::FAILED, error))
+}
+
+fn read_config(args: &Args) -> Result<Config, Failure> {
+    let path = match &args.config {
+        Some(path) => path.clone(),
+        None if Path::new(DEFAULT_CONFIG).exists() => PathBuf::from(DEFAULT_CONFIG),
+        None => {
+            return Err(Failure::usage(&format!(
+                "there is no {DEFAULT_CONFIG}: give --config"
+            )));
+        }
+    };
+    let text = conf::load(&path).map_err(|errors| Failure::new(exit::USAGE, errors))?;
+    Config::parse(&path.display().to_string(), &text)
+        .map_err(|errors| Failure::new(exit::USAGE, errors))
+}
+
+fn print(text: &str) -> Result<u8, Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::stdout)?;
+    Ok(exit::DONE)
+}

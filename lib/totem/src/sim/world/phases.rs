@@ -1,0 +1,202 @@
+//! The parts of a run: storms, and after each the proof that all is well again.
+//!
+//! ```text
+//! storm -> settle -> calm -> drain -> storm ...
+//! ```
+//! A quiet or noisy run has one calm and no storm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Happening, World};
+use crate::groups::GroupName;
+use crate::sim::scenario::Mood;
+
+/// The longest time for which a member does not take back another one (case 9 of the reference).
+const DAMPING_MAX: Duration = Duration::from_secs(31);
+const SETTLE_STEP: Duration = Duration::from_millis(500);
+/// A backlog that does not shrink by this much within the bound of E18 is stuck.
+const DRAIN_STEP_BYTES: usize = 64 << 10;
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Faults and load.
+    Storm,
+    /// No faults, load; the members come together.
+    Settle,
+    /// They are together, and stay.
+    Calm,
+    /// No load either; everything arrives.
+    Drain,
+}
+
+impl World<'_> {
+    fn enter(&mut self, phase: Phase, length: Duration) {
+        self.tell(&format_args!(
+            "{:>12.6} {phase:?} for {length:?}",
+            self.now.0 as f64 / 1e9
+        ));
+        self.phase = phase;
+        self.phase_began = self.now;
+        self.schedule(self.now + length, Happening::NextPhase);
+    }
+
+    pub(super) fn next_phase(&mut self) {
+        match self.phase {
+            Phase::Storm => self.begin_settle(),
+            Phase::Settle => self.end_settling(),
+            Phase::Calm => self.begin_drain(),
+            Phase::Drain => self.end_drain(),
+        }
+    }
+
+    pub(super) fn begin_storm(&mut self) {
+        self.stormed = true;
+        let length = self.scenario.storm_length(&mut self.fate);
+        self.enter(Phase::Storm, length);
+        self.network.set_conditions(self.scenario.storm.clone());
+        let gap = self.fate.exponential(self.scenario.strike_gap);
+        self.schedule(self.now + gap, Happening::Strike(self.era));
+        self.wake_clients();
+    }
+
+    pub(super) fn begin_settle(&mut self) {
+        self.end_storm();
+        self.together_since = None;
+        self.enter(Phase::Settle, self.scenario.settle_bound());
+    }
+
+    /// The members have had the time that E18 gives them, and after a storm more, because those
+    /// that lost each other again and again, or could not receive, make each other wait.
+    fn end_settling(&mut self) {
+        let leaves = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.process.as_ref())
+            .any(|process| process.leaving);
+        match self.oracle.check_together(self.now) {
+            Ok(()) if !leaves => self.begin_calm(),
+            Ok(()) => self.break_rule("E18", None, "a member that leaves is still there".into()),
+            Err(_) if self.now.since(self.phase_began) < self.settle_bound() => {
+                self.schedule(self.now + SETTLE_STEP, Happening::NextPhase);
+            }
+            Err(violation) => self.violation = Some(violation),
+        }
+    }
+
+    fn settle_bound(&self) -> Duration {
+        self.scenario.settle_bound()
+            + if self.stormed {
+                DAMPING_MAX
+            } else {
+                Duration::ZERO
+            }
+    }
+
+    fn begin_calm(&mut self) {
+        self.totals.calms += 1;
+        if let Some(since) = self.together_since {
+            let after = since.since(self.phase_began);
+            self.totals.settled_after = self.totals.settled_after.max(after);
+            self.totals.settled_late += u64::from(after > self.scenario.settle_bound());
+        }
+        self.oracle.expect_no_change(true);
+        let mut length = self.scenario.calm_length(&mut self.fate);
+        if self.scenario.mood != Mood::Stormy || self.now + length > self.end {
+            length = self.end.since(self.now).max(Duration::from_secs(1));
+        }
+        self.enter(Phase::Calm, length);
+        self.wake_clients();
+    }
+
+    fn begin_drain(&mut self) {
+        self.backlog_bytes = self.queued_bytes();
+        self.enter(Phase::Drain, self.scenario.arrival_bound());
+    }
+
+    /// Everything must have arrived by now, unless there was much to send, and it goes on.
+    fn end_drain(&mut self) {
+        let queued = self.queued_bytes();
+        if queued + DRAIN_STEP_BYTES < self.backlog_bytes {
+            self.begin_drain();
+            return;
+        }
+        self.check_nothing_repeated();
+        if let Err(violation) = self.oracle.check_caught_up(self.now) {
+            self.violation = Some(violation);
+        }
+        self.check_groups();
+        self.oracle.expect_no_change(false);
+        if self.now >= self.end {
+            self.over = true;
+        } else {
+            self.begin_storm();
+        }
+    }
+
+    /// G8.
+    fn check_groups(&mut self) {
+        let mut joined: BTreeMap<GroupName, BTreeSet<GroupName>> = BTreeMap::new();
+        let processes = || {
+            self.machines
+                .iter()
+                .filter_map(|machine| machine.process.as_ref())
+        };
+        for client in processes().flat_map(|process| &process.clients) {
+            for group in &client.groups {
+                joined.entry(*group).or_default().insert(client.private);
+            }
+        }
+        let mut hashes = BTreeSet::new();
+        let mut verdict = Ok(());
+        for process in processes() {
+            let groups = process
+                .groups
+                .groups()
+                .filter_map(|group| Some((group.name, process.groups.members(&group.name)?)));
+            let groups = groups.collect();
+            hashes.insert((process.groups.ready(), process.groups.table_hash()));
+            verdict = verdict.and(
+                self.group_oracle
+                    .check_settled(self.now, process.id, &groups, &joined),
+            );
+        }
+        if let Err(violation) = verdict {
+            self.violation.get_or_insert(violation);
+        } else if hashes.len() > 1 || hashes.iter().any(|(ready, _)| !ready) {
+            self.break_rule(
+                "G8",
+                None,
+                "tables differ, or are still being exchanged".into(),
+            );
+        }
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        let processes = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.process.as_ref());
+        processes.map(|process| process.totem.queued_bytes()).sum()
+    }
+
+    /// E22: on equal links without a loss, whatever is missing is on its way.
+    fn check_nothing_repeated(&mut self) {
+        if self.scenario.mood != Mood::Quiet {
+            return;
+        }
+        let processes = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.process.as_ref());
+        let asked = processes.map(|process| (process.id, process.totem.stats().requested));
+        if let Some((id, requested)) = asked.into_iter().find(|(_, requested)| *requested > 0) {
+            self.break_rule(
+                "E22",
+                Some(id),
+                format!("asked for {requested} packets that were not lost"),
+            );
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A hash against accidents: torn writes, stale bytes, diverged journals. Not against an adversary.
+
+/// Odd constants with bits well spread (the first digits of pi).
+const KEYS: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345];
+
+/// The hash of bytes in front of which `seed` stands, 8 bytes at a time by folded multiplication.
+pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    let mut state = fold(fold(seed ^ KEYS[0], KEYS[1]) ^ bytes.len() as u64, KEYS[0]);
+    let mut words = bytes.chunks_exact(8);
+    for word in &mut words {
+        let word = word.try_into().map_or(0, u64::from_le_bytes);
+        state = fold(state ^ word, KEYS[1]);
+    }
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    fold(state ^ u64::from_le_bytes(last), KEYS[0])
+}
+
+/// Both halves of the product, so that no bit of either factor is lost.
+fn fold(left: u64, right: u64) -> u64 {
+    let product = u128::from(left) * u128::from(right | 1);
+    (product as u64) ^ ((product >> 64) as u64).rotate_left(23) ^ left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_length_and_seed_matters() {
+        let text = *b"GET /index.html HTTP/1.1";
+        let mut seen = std::collections::BTreeSet::from([hash(0, &text), hash(1, &text)]);
+        for bit in 0..text.len() * 8 {
+            let mut other = text;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(seen.insert(hash(0, &other)), "bit {bit}");
+        }
+        for length in 0..text.len() {
+            assert!(seen.insert(hash(0, &text[..length])), "length {length}");
+        }
+        for zeros in 0..20 {
+            assert!(seen.insert(hash(0, &[0; 20][..zeros])) || zeros == 0);
+        }
+    }
+}

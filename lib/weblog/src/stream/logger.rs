@@ -1,0 +1,400 @@
+//! The logger's side: one journal, kept together with the other loggers of a list.
+//!
+//! | stage  | on                                          | then                              |
+//! |--------|---------------------------------------------|-----------------------------------|
+//! | any    | reset, valid `Strike` or `Rejoin`           | `State`, gather                   |
+//! | gather | a `State` of each logger that is not struck | sync, or wait if they are too few |
+//! | sync   | own journal is the best one, on disk        | `Synced`                          |
+//! | sync   | `Go` of the first participant               | open                              |
+//! | open   | data of an anchored publisher               | accepted, synced, `Durable`       |
+//! | any    | transitional signal                         | ended, until the next membership  |
+//!
+//! The stage and what is judged by it are functions of the messages of the view, so that all
+//! loggers of a view, those that do not take part included, go through them together.
+
+mod catchup;
+mod commit;
+mod round;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::StreamId;
+use super::control::{Control, RoundId, State, ViewId};
+use super::journal::{Journal, Record};
+use super::view::{Loggers, SessionName};
+use catchup::{Fetch, Serve};
+use round::Round;
+
+/// Which loggers there have to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quorum {
+    /// Any: each accepts what it hears; the order may differ.
+    None,
+    /// More than half of the list: the journals are prefixes of one sequence.
+    Majority,
+}
+
+/// What a logger is told about itself and the others.
+#[derive(Clone, Debug)]
+pub struct LoggerConfig {
+    /// Its name in the list; at most 64 bytes.
+    pub name: String,
+    /// The list, the same for all.
+    pub loggers: Vec<String>,
+    /// Which of them there have to be.
+    pub quorum: Quorum,
+    /// Group commit: entries wait so long for others to be synced with.
+    pub sync_interval: Duration,
+    /// With [`Quorum::Majority`], a logger that lacks more than this many bytes of the best
+    /// journal is not waited for, if the others are enough.
+    pub learn_bytes: u64,
+}
+
+/// What a logger wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoggerAction {
+    /// Append to the journal's file.
+    Append(Bytes),
+    /// Sync the journal's file, and call [`handle_synced`](Logger::handle_synced).
+    Sync,
+    /// The entries up to this position are to be in the output files.
+    Committed(u64),
+    /// Multicast to the control group, agreed.
+    Control(Bytes),
+    /// Multicast to a logger's private group, agreed.
+    Send {
+        /// Whose.
+        to: SessionName,
+        /// What.
+        data: Bytes,
+    },
+    /// Read the journal's file there, and call [`handle_read`](Logger::handle_read).
+    Read {
+        /// For whom.
+        to: SessionName,
+        /// Where.
+        at: u64,
+        /// How many bytes, all of which are there.
+        length: usize,
+    },
+}
+
+/// What a logger has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoggerCounts {
+    /// Batches that became entries, in full or in part.
+    pub accepted_batches: u64,
+    /// Batches that were here already.
+    pub repeated_batches: u64,
+    /// Messages of sequenced publishers that had no anchor, or came outside an open round.
+    pub ignored_messages: u64,
+    /// Messages whose type contradicted their place; the publisher's anchor fell.
+    pub bad_hints: u64,
+    /// Records that made no sense.
+    pub bad_records: u64,
+    /// Headers that were refused because too many streams or publishers are known.
+    pub refused_headers: u64,
+    /// Times that a peer's journal contradicted what is committed here: a disk has changed what
+    /// was on it. This logger does not take part any more.
+    pub diverged: u64,
+    /// Rounds that another logger with the same name takes part in.
+    pub names_taken: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Away,
+    Gather,
+    Wait,
+    Sync,
+    Open,
+    Ended,
+}
+
+/// A publisher's place in its stream.
+#[derive(Debug)]
+struct Anchor {
+    stream: StreamId,
+    /// Where its next message starts.
+    next: u64,
+    /// What is there of a batch of several messages.
+    partial: Vec<u8>,
+}
+
+/// A sync under way, and what it covers.
+#[derive(Clone, Copy, Debug)]
+struct Syncing {
+    file_bytes: u64,
+    length: u64,
+    round: RoundId,
+    index: u64,
+}
+
+/// The state of one log group's logger.
+#[derive(Debug)]
+pub struct Logger {
+    config: LoggerConfig,
+    journal: Journal,
+    /// The own private group.
+    session: SessionName,
+    loggers: Loggers,
+    view: ViewId,
+    number: u32,
+    stage: Stage,
+    states: BTreeMap<SessionName, State>,
+    struck: BTreeSet<SessionName>,
+    round: Option<Round>,
+    /// Bound: [`commit::STREAMS_MAX`].
+    anchors: BTreeMap<SessionName, Anchor>,
+    /// What is to be fetched; the first one is asked for. Bound: one for each peer.
+    fetches: VecDeque<Fetch>,
+    /// Bound: one for each logger of the view.
+    serves: BTreeMap<SessionName, Serve>,
+    next_fetch: u32,
+    syncing: Option<Syncing>,
+    sync_at: Option<Duration>,
+    /// The file is on disk up to here, and has to be up to there.
+    synced_bytes: u64,
+    needed_bytes: u64,
+    /// Since when others are waited for.
+    waiting: BTreeMap<SessionName, Duration>,
+    /// When to ask to take part again, or to say that this logger is alive.
+    speak_at: Duration,
+    /// Bound: what one call makes, the caller takes all.
+    actions: VecDeque<LoggerAction>,
+    counts: LoggerCounts,
+    #[cfg(test)]
+    pub(super) flaw: Option<Flaw>,
+}
+
+/// Bugs that tests plant to see that they are found.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    CommitBeforeSync,
+    AcknowledgedByOne,
+    DedupeBy16Bits,
+    CatchupOutOfOrder,
+    ProvisionalTailKept,
+}
+
+impl Logger {
+    /// A logger with an empty journal.
+    pub fn new(config: LoggerConfig) -> Logger {
+        Logger {
+            config,
+            journal: Journal::default(),
+            session: SessionName::default(),
+            loggers: Loggers::default(),
+            view: ViewId::default(),
+            number: 0,
+            stage: Stage::Away,
+            states: BTreeMap::new(),
+            struck: BTreeSet::new(),
+            round: None,
+            anchors: BTreeMap::new(),
+            fetches: VecDeque::new(),
+            serves: BTreeMap::new(),
+            next_fetch: 0,
+            syncing: None,
+            sync_at: None,
+            synced_bytes: 0,
+            needed_bytes: 0,
+            waiting: BTreeMap::new(),
+            speak_at: Duration::ZERO,
+            actions: VecDeque::new(),
+            counts: LoggerCounts::default(),
+            #[cfg(test)]
+            flaw: None,
+        }
+    }
+
+    /// Takes the next bytes of the journal's file, before anything else; gives how many of them
+    /// were whole records. What is left when no more bytes come is a torn record: the file is to be
+    /// cut there, and synced.
+    pub fn replay(&mut self, bytes: &[u8]) -> usize {
+        let taken = self.journal.replay(bytes);
+        self.synced_bytes = self.journal.file_bytes();
+        self.needed_bytes = self.synced_bytes;
+        taken
+    }
+
+    /// The position up to which the output files are to be built after a
+    /// [`replay`](Self::replay).
+    pub fn committed(&self) -> u64 {
+        match self.config.quorum {
+            Quorum::None => self.journal.length(),
+            Quorum::Majority => self.journal.commit(),
+        }
+    }
+
+    /// A session has begun, with this private group; it is to join the log group, then the
+    /// control group.
+    pub fn handle_connected(&mut self, session: &[u8]) {
+        self.session = session.into();
+    }
+
+    /// The session is lost.
+    pub fn handle_disconnected(&mut self) {
+        self.stage = Stage::Away;
+        self.loggers.clear();
+        self.end_round();
+        self.struck.clear();
+    }
+
+    /// A membership of the control group, which the session is in; `network` if it was not caused
+    /// by a session that came or went.
+    pub fn handle_membership(
+        &mut self,
+        now: Duration,
+        view: ViewId,
+        members: &[SessionName],
+        network: bool,
+    ) {
+        if self.loggers.change(members, network) || self.stage == Stage::Ended {
+            self.view = view;
+            self.struck.clear();
+            self.begin_round(now, 0);
+        } else {
+            self.anchors.retain(|session, _| members.contains(session));
+        }
+        self.schedule(now);
+    }
+
+    /// The transitional signal of the control group: what follows, others may not have.
+    pub fn handle_transition(&mut self) {
+        if self.stage != Stage::Away {
+            self.stage = Stage::Ended;
+        }
+    }
+
+    /// A message of the control group.
+    pub fn handle_control(&mut self, now: Duration, sender: &[u8], data: &Bytes) {
+        match Control::decode(data) {
+            None => self.counts.bad_records += 1,
+            Some(Control::Header { stream, offset }) => self.handle_header(sender, stream, offset),
+            Some(record) if self.loggers.contains(sender) => {
+                self.handle_record(now, sender, record)
+            }
+            Some(_) => {}
+        }
+        self.schedule(now);
+    }
+
+    /// A message of the log group.
+    pub fn handle_data(&mut self, now: Duration, sender: &[u8], hint: u16, data: &Bytes) {
+        self.accept_message(sender, hint, data);
+        self.schedule(now);
+    }
+
+    /// A message to the own private group.
+    pub fn handle_private(&mut self, now: Duration, sender: &[u8], data: &Bytes) {
+        if !self.loggers.contains(sender) {
+            return;
+        }
+        match Control::decode(data) {
+            Some(Control::Fetch { id, position, hash }) => self.serve(sender, id, position, hash),
+            Some(answer) => self.handle_answer(now, sender, answer),
+            None => self.counts.bad_records += 1,
+        }
+        self.schedule(now);
+    }
+
+    /// What was appended before the [`Sync`](LoggerAction::Sync) is on disk.
+    pub fn handle_synced(&mut self, now: Duration) {
+        if let Some(syncing) = self.syncing.take() {
+            self.finish_sync(syncing);
+        }
+        self.schedule(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.strike_silent(now);
+        self.repeat_fetch(now);
+        self.speak(now);
+        self.schedule(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.stage == Stage::Away {
+            return self.sync_at;
+        }
+        let waiting = self.waiting.values().map(|&since| since + round::SILENCE);
+        let asked = self.fetches.front().map(Fetch::repeat_at);
+        let speak = self.must_speak().then_some(self.speak_at);
+        let times = [self.sync_at, asked, speak];
+        times.into_iter().flatten().chain(waiting).min()
+    }
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<LoggerAction> {
+        self.actions.pop_front()
+    }
+
+    /// Count of entries in the journal.
+    pub fn position(&self) -> u64 {
+        self.journal.length()
+    }
+
+    /// Where in the journal's file the entry after a position is: offset and length.
+    pub fn place(&self, position: u64) -> Option<(u64, usize)> {
+        self.journal.place(position)
+    }
+
+    /// Whether batches are accepted now.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open && self.takes_part()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> LoggerCounts {
+        self.counts
+    }
+
+    fn round_id(&self) -> RoundId {
+        RoundId {
+            view: self.view,
+            number: self.number,
+        }
+    }
+
+    /// Appends an entry or a promise, which others will be told about when it is on disk.
+    fn append(&mut self, record: &Record) {
+        self.note(record);
+        self.needed_bytes = self.journal.file_bytes();
+    }
+
+    /// Appends what may as well be lost.
+    fn note(&mut self, record: &Record) {
+        let bytes = self.journal.append(record);
+        self.actions.push_back(LoggerAction::Append(bytes));
+    }
+
+    fn multicast(&mut self, record: Control) {
+        self.actions
+            .push_back(LoggerAction::Control(record.encode()));
+    }
+
+    fn send(&mut self, to: &[u8], record: Control) {
+        self.actions.push_back(LoggerAction::Send {
+            to: to.into(),
+            data: record.encode(),
+        });
+    }
+}
+
+/// The lines of an entry, from its record in the journal's file; none if it holds no lines, or is
+/// damaged. Their last one may lack its newline.
+pub fn entry_lines(record: &[u8], at: u64) -> Option<Bytes> {
+    match Record::decode(record, at)?.0 {
+        Record::Batch { data, .. } | Record::Plain { data } => Some(data),
+        _ => None,
+    }
+}

@@ -1,0 +1,211 @@
+//! Single rules, and records that no logger of ours would send.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::stream::Publisher;
+
+const SELF: &[u8] = b"#=a#host";
+const OTHER: &[u8] = b"#=b#host";
+const PUBLISHER: &[u8] = b"#~p#host";
+
+fn logger(quorum: Quorum) -> Logger {
+    Logger::new(LoggerConfig {
+        name: "a".to_owned(),
+        loggers: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()],
+        quorum,
+        sync_interval: Duration::ZERO,
+        learn_bytes: 1000,
+    })
+}
+
+/// Lets the logger hear its own records, and its disk be fast, until nothing is left to do; gives
+/// what it acknowledged.
+fn settle(logger: &mut Logger, now: Duration) -> Vec<(StreamId, u64)> {
+    let mut acks = Vec::new();
+    while let Some(action) = logger.poll_action() {
+        match action {
+            LoggerAction::Control(data) => {
+                if let Some(Control::Ack(more)) = Control::decode(&data) {
+                    acks.extend(more);
+                }
+                logger.handle_control(now, SELF, &data);
+            }
+            LoggerAction::Sync => logger.handle_synced(now),
+            _ => {}
+        }
+    }
+    acks
+}
+
+fn join(logger: &mut Logger, members: &[&[u8]]) {
+    let members: Vec<SessionName> = members.iter().map(|&member| member.into()).collect();
+    logger.handle_connected(SELF);
+    logger.handle_membership(Duration::ZERO, ViewId([1; 12]), &members, true);
+}
+
+fn header(stream: u8, offset: u64) -> Bytes {
+    let stream = StreamId([stream; 16]);
+    Control::Header { stream, offset }.encode()
+}
+
+#[test]
+fn one_of_two_carries_on_alone_unless_most_must_be_there() {
+    for (quorum, open) in [(Quorum::None, true), (Quorum::Majority, false)] {
+        let mut logger = logger(quorum);
+        join(&mut logger, &[SELF, PUBLISHER]);
+        settle(&mut logger, Duration::ZERO);
+        assert_eq!(logger.is_open(), open);
+    }
+}
+
+#[test]
+fn a_repeated_batch_is_taken_as_far_as_it_is_new() {
+    let mut logger = logger(Quorum::None);
+    join(&mut logger, &[SELF, PUBLISHER]);
+    settle(&mut logger, Duration::ZERO);
+    let say = |logger: &mut Logger, offset: u64, text: &'static str| {
+        logger.handle_control(Duration::ZERO, PUBLISHER, &header(1, offset));
+        let data = Bytes::from_static(text.as_bytes());
+        logger.handle_data(Duration::ZERO, PUBLISHER, offset as u16, &data);
+        settle(logger, Duration::ZERO).last().map(|ack| ack.1)
+    };
+    assert_eq!(say(&mut logger, 0, "one\ntwo\n"), Some(8));
+    assert_eq!(say(&mut logger, 4, "two\nthree\n"), Some(14));
+    assert_eq!(say(&mut logger, 0, "one\ntwo\n"), Some(8));
+    assert_eq!(logger.position(), 2);
+    assert_eq!(logger.place(1).map(|(_, length)| length), Some(13 + 24 + 6));
+    assert_eq!(logger.counts().repeated_batches, 1);
+}
+
+#[test]
+fn a_wrong_hint_a_reset_and_a_transition_end_an_anchor() {
+    let line = Bytes::from_static(b"line\n");
+    let mut logger = logger(Quorum::None);
+    join(&mut logger, &[SELF, PUBLISHER]);
+    settle(&mut logger, Duration::ZERO);
+    logger.handle_data(Duration::ZERO, PUBLISHER, 0, &line);
+    assert_eq!(logger.counts().ignored_messages, 1);
+    logger.handle_control(Duration::ZERO, PUBLISHER, &header(1, 0));
+    logger.handle_data(Duration::ZERO, PUBLISHER, 7, &line);
+    logger.handle_data(Duration::ZERO, PUBLISHER, 0, &line);
+    assert_eq!(logger.counts().bad_hints, 1);
+    logger.handle_control(Duration::ZERO, PUBLISHER, &header(1, 0));
+    logger.handle_transition();
+    logger.handle_data(Duration::ZERO, PUBLISHER, 0, &line);
+    join(&mut logger, &[SELF, PUBLISHER]);
+    settle(&mut logger, Duration::ZERO);
+    logger.handle_data(Duration::ZERO, PUBLISHER, 0, &line);
+    assert_eq!(
+        (logger.position(), logger.counts().ignored_messages),
+        (0, 4)
+    );
+}
+
+#[test]
+fn a_silent_logger_is_struck_out_and_the_rest_goes_on() {
+    let mut logger = logger(Quorum::None);
+    join(&mut logger, &[SELF, OTHER]);
+    settle(&mut logger, Duration::ZERO);
+    assert!(!logger.is_open());
+    assert_eq!(logger.poll_timeout(), Some(round::SILENCE));
+    logger.handle_timeout(round::SILENCE);
+    settle(&mut logger, round::SILENCE);
+    assert!(logger.is_open());
+    let rejoin = Control::Rejoin { view: logger.view };
+    logger.handle_control(round::SILENCE, OTHER, &rejoin.encode());
+    settle(&mut logger, round::SILENCE);
+    assert!(!logger.is_open());
+}
+
+#[test]
+fn records_of_any_content_do_no_harm() {
+    let mut state = 1_u64;
+    let mut random = |bound: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % bound
+    };
+    let mut opened = 0;
+    for quorum in [Quorum::None, Quorum::Majority] {
+        let mut logger = logger(quorum);
+        let mut publisher = Publisher::new(StreamId([1; 16]), 0);
+        join(&mut logger, &[SELF, OTHER, PUBLISHER]);
+        publisher.handle_membership(&[OTHER.into()], true);
+        for step in 0..40_000 {
+            let round = RoundId {
+                view: logger.view,
+                number: logger.number,
+            };
+            let extreme = [0, 1, 2, u64::MAX - 1, u64::MAX];
+            let mut number = || extreme[random(5) as usize];
+            let numbers = [number(), number(), number()];
+            let id = logger.next_fetch;
+            let record = match random(12) {
+                0 => Control::State {
+                    round,
+                    state: State {
+                        name: ["a", "b", "x"][random(3) as usize].to_owned(),
+                        promise: numbers[0],
+                        last_term: numbers[1],
+                        length: numbers[2],
+                        hash: numbers[0],
+                        entry_bytes: numbers[1],
+                    },
+                },
+                1 => Control::Synced {
+                    round,
+                    hash: logger.journal.hash(),
+                },
+                2 => Control::Go { round },
+                3 => Control::Durable {
+                    round,
+                    index: numbers[0],
+                    position: numbers[1],
+                },
+                4 => Control::Strike {
+                    round,
+                    session: OTHER.into(),
+                },
+                5 => Control::Rejoin { view: logger.view },
+                6 => Control::Fetch {
+                    id,
+                    position: numbers[0],
+                    hash: None,
+                },
+                7 => Control::Chunk {
+                    id,
+                    position: numbers[0],
+                    start: 0,
+                    total: numbers[1] as u32,
+                    data: Bytes::from_static(b"\x01 not much of a record at all, but one it is"),
+                },
+                8 => Control::End {
+                    id,
+                    position: numbers[0],
+                },
+                9 => Control::Mismatch { id },
+                10 => Control::Ack(vec![(StreamId([1; 16]), numbers[0])]),
+                _ => Control::Header {
+                    stream: StreamId([2; 16]),
+                    offset: numbers[0],
+                },
+            };
+            let now = Duration::from_millis(step);
+            let sender = [OTHER, PUBLISHER][random(2) as usize];
+            logger.handle_control(now, sender, &record.encode());
+            logger.handle_private(now, sender, &record.encode());
+            publisher.handle_control(sender, &record.encode());
+            let data = [&b""[..], b"line\n", b"no newline"][random(3) as usize];
+            logger.handle_data(now, sender, numbers[0] as u16, &Bytes::from_static(data));
+            settle(&mut logger, now);
+            while publisher.poll_action().is_some() {}
+            opened += u64::from(logger.is_open());
+        }
+        assert_eq!(publisher.acknowledged(), 0);
+    }
+    assert!(opened > 100, "open {opened} times");
+}

@@ -1,0 +1,342 @@
+//! The publisher's side: from a spool into the log group until it is acknowledged.
+//!
+//! | stage   | on                                | then                                        |
+//! |---------|-----------------------------------|---------------------------------------------|
+//! | away    | first membership of `G~`          | header, waiting                             |
+//! | waiting | acknowledgement of the header     | flowing                                     |
+//! | flowing | reset, `Go`                       | header from the first unacknowledged byte, waiting |
+//! | any     | the session is lost               | away                                        |
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use memchr::memrchr;
+
+use super::control::Control;
+use super::view::{Loggers, SessionName, is_logger};
+use super::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, StreamId};
+
+/// Bound: bytes published and not acknowledged.
+const WINDOW_BYTES: u64 = 4 << 20;
+
+/// Bound: batches published and not acknowledged.
+const WINDOW_BATCHES: usize = 1024;
+
+/// What a publisher wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublisherAction {
+    /// Read so many bytes of the spool there, and call
+    /// [`handle_read`](Publisher::handle_read).
+    Read {
+        /// Where in the stream.
+        offset: u64,
+        /// At most a message's length; never 0.
+        length: usize,
+    },
+    /// Multicast to the control group, agreed.
+    Control(Bytes),
+    /// Multicast to the log group, agreed.
+    Data {
+        /// The message type.
+        hint: u16,
+        /// Whole lines, or a piece of a long one.
+        data: Bytes,
+    },
+    /// Everything before this offset of the stream is on the loggers' disks: the spool may let it
+    /// go, and the offset should be kept.
+    Acknowledged(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Away,
+    Waiting,
+    Flowing,
+}
+
+/// The state of one lane.
+#[derive(Debug)]
+pub struct Publisher {
+    stream: StreamId,
+    stage: Stage,
+    loggers: Loggers,
+    /// Invariant: `acknowledged <= published <= spooled`.
+    acknowledged: u64,
+    published: u64,
+    spooled: u64,
+    /// Ends of the batches that are published and not acknowledged.
+    unacknowledged: VecDeque<u64>,
+    /// Bytes published of a line that is longer than a message.
+    piece_bytes: usize,
+    /// The offset of a read under way.
+    reading: Option<u64>,
+    /// Bound: what one call makes, the caller takes all.
+    actions: VecDeque<PublisherAction>,
+}
+
+impl Publisher {
+    /// A lane of which everything before `acknowledged` is known to be on the loggers' disks. What
+    /// is known may lag behind: the rest is published again.
+    pub fn new(stream: StreamId, acknowledged: u64) -> Publisher {
+        Publisher {
+            stream,
+            stage: Stage::Away,
+            loggers: Loggers::default(),
+            acknowledged,
+            published: acknowledged,
+            spooled: acknowledged,
+            unacknowledged: VecDeque::new(),
+            piece_bytes: 0,
+            reading: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The spool has whole lines up to this offset of the stream.
+    pub fn handle_spooled(&mut self, end: u64) {
+        self.spooled = self.spooled.max(end);
+        self.pump();
+    }
+
+    /// The bytes of a [`Read`](PublisherAction::Read): all that were asked for.
+    pub fn handle_read(&mut self, offset: u64, bytes: Bytes) {
+        if self.reading != Some(offset) || bytes.is_empty() {
+            return;
+        }
+        self.reading = None;
+        let (length, ends) = self.cut(&bytes);
+        self.actions.push_back(PublisherAction::Data {
+            hint: offset as u16,
+            data: bytes.slice(..length),
+        });
+        self.published += length as u64;
+        if ends {
+            self.piece_bytes = 0;
+            self.unacknowledged.push_back(self.published);
+        } else {
+            self.piece_bytes += length;
+        }
+        self.pump();
+    }
+
+    /// How much of what is there the next message takes, and whether its batch ends with it.
+    fn cut(&self, bytes: &[u8]) -> (usize, bool) {
+        match memrchr(b'\n', bytes) {
+            Some(newline) => (newline + 1, true),
+            // The loggers hold no longer line than this: it is broken, and they end it.
+            None if self.piece_bytes + bytes.len() > LINE_BYTES_MAX => {
+                (bytes.len().min(MESSAGE_BYTES_MAX - 1), true)
+            }
+            None => (bytes.len(), bytes.len() < MESSAGE_BYTES_MAX),
+        }
+    }
+
+    /// A membership of the control group, which the session is in; `network` if it was not caused
+    /// by a session that came or went.
+    pub fn handle_membership(&mut self, members: &[SessionName], network: bool) {
+        if self.loggers.change(members, network) {
+            self.restart();
+        }
+    }
+
+    /// A message of the control group.
+    pub fn handle_control(&mut self, sender: &[u8], data: &Bytes) {
+        if self.stage == Stage::Away || !is_logger(sender) {
+            return;
+        }
+        match Control::decode(data) {
+            Some(Control::Go { .. }) => self.restart(),
+            Some(Control::Ack(acks)) => {
+                for (stream, end) in acks {
+                    if stream == self.stream {
+                        self.handle_ack(end);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The session is lost.
+    pub fn handle_disconnected(&mut self) {
+        self.stage = Stage::Away;
+        self.loggers.clear();
+        self.reading = None;
+    }
+
+    fn handle_ack(&mut self, end: u64) {
+        // An offset that does not exist is nobody's acknowledgement.
+        if end > self.spooled || end < self.acknowledged {
+            return;
+        }
+        if end > self.acknowledged {
+            self.acknowledged = end;
+            while self
+                .unacknowledged
+                .front()
+                .is_some_and(|&batch| batch <= end)
+            {
+                self.unacknowledged.pop_front();
+            }
+            self.actions.push_back(PublisherAction::Acknowledged(end));
+        }
+        if self.published < end {
+            // From before this session, and further than it has come: begin there.
+            return self.restart();
+        }
+        self.stage = Stage::Flowing;
+        self.pump();
+    }
+
+    /// Says where the next message starts: at the first byte that is not acknowledged.
+    fn restart(&mut self) {
+        self.stage = Stage::Waiting;
+        self.published = self.acknowledged;
+        self.unacknowledged.clear();
+        self.piece_bytes = 0;
+        self.reading = None;
+        let header = Control::Header {
+            stream: self.stream,
+            offset: self.published,
+        };
+        self.actions
+            .push_back(PublisherAction::Control(header.encode()));
+    }
+
+    fn pump(&mut self) {
+        let in_window = self.published - self.acknowledged < WINDOW_BYTES
+            && self.unacknowledged.len() < WINDOW_BATCHES;
+        let length = (self.spooled - self.published).min(MESSAGE_BYTES_MAX as u64) as usize;
+        // A line that has begun is published to its end, whatever the window.
+        let may_read = in_window || self.piece_bytes > 0;
+        if self.stage == Stage::Flowing && self.reading.is_none() && length > 0 && may_read {
+            self.reading = Some(self.published);
+            self.actions.push_back(PublisherAction::Read {
+                offset: self.published,
+                length,
+            });
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<PublisherAction> {
+        self.actions.pop_front()
+    }
+
+    /// Everything before this offset is on the loggers' disks.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Whether everything that is spooled is.
+    pub fn is_drained(&self) -> bool {
+        self.acknowledged == self.spooled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: StreamId = StreamId([1; 16]);
+    const LOGGER: &[u8] = b"#=a#host";
+
+    fn members() -> Vec<SessionName> {
+        vec![LOGGER.into(), (*b"#~p#host").into()]
+    }
+
+    fn ack(publisher: &mut Publisher, end: u64) {
+        let record = Control::Ack(vec![(StreamId([2; 16]), 1), (STREAM, end)]);
+        publisher.handle_control(LOGGER, &record.encode());
+    }
+
+    /// Does what the publisher wants; gives the offsets of headers and the data that went out.
+    fn run(publisher: &mut Publisher, spool: &[u8]) -> (Vec<u64>, Vec<Bytes>) {
+        let (mut headers, mut data) = (Vec::new(), Vec::new());
+        while let Some(action) = publisher.poll_action() {
+            match action {
+                PublisherAction::Read { offset, length } => {
+                    let bytes = &spool[offset as usize..][..length];
+                    publisher.handle_read(offset, Bytes::copy_from_slice(bytes));
+                }
+                PublisherAction::Control(bytes) => match Control::decode(&bytes) {
+                    Some(Control::Header { stream, offset }) if stream == STREAM => {
+                        headers.push(offset)
+                    }
+                    other => panic!("{other:?}"),
+                },
+                PublisherAction::Data { data: bytes, .. } => data.push(bytes),
+                PublisherAction::Acknowledged(_) => {}
+            }
+        }
+        (headers, data)
+    }
+
+    #[test]
+    fn publishes_when_heard_and_again_after_a_reset() {
+        let spool = b"one\ntwo\nthree\n";
+        let mut publisher = Publisher::new(STREAM, 0);
+        publisher.handle_spooled(8);
+        assert_eq!(run(&mut publisher, spool), (vec![], vec![]));
+        publisher.handle_membership(&members(), false);
+        assert_eq!(run(&mut publisher, spool), (vec![0], vec![]));
+        ack(&mut publisher, 0);
+        assert_eq!(run(&mut publisher, spool).1, ["one\ntwo\n"]);
+        // A membership that no logger is concerned by changes nothing.
+        publisher.handle_membership(&members()[..1], false);
+        publisher.handle_spooled(14);
+        assert_eq!(run(&mut publisher, spool), (vec![], vec!["three\n".into()]));
+        ack(&mut publisher, 8);
+        publisher.handle_membership(&members(), true);
+        assert_eq!(run(&mut publisher, spool), (vec![8], vec![]));
+        ack(&mut publisher, 99);
+        assert_eq!(run(&mut publisher, spool), (vec![], vec![]));
+        // Acknowledged further than this session has come: the rest only.
+        ack(&mut publisher, 14);
+        assert_eq!(run(&mut publisher, spool).0, [14]);
+        assert!(publisher.is_drained());
+    }
+
+    #[test]
+    fn what_is_unacknowledged_is_bounded() {
+        let spool = b"0123456\n".repeat(1 << 20);
+        let mut publisher = Publisher::new(STREAM, 0);
+        publisher.handle_spooled(spool.len() as u64);
+        publisher.handle_membership(&members(), false);
+        ack(&mut publisher, 0);
+        let sent: usize = run(&mut publisher, &spool).1.iter().map(Bytes::len).sum();
+        assert_eq!(sent as u64, WINDOW_BYTES);
+        ack(&mut publisher, 131_072);
+        assert_eq!(run(&mut publisher, &spool).1.len(), 1);
+        let mut publisher = Publisher::new(STREAM, 0);
+        publisher.handle_membership(&members(), false);
+        ack(&mut publisher, 0);
+        let mut batches = 0;
+        for end in 1..2000 {
+            publisher.handle_spooled(end * 8);
+            batches += run(&mut publisher, &spool).1.len();
+        }
+        assert_eq!(batches, WINDOW_BATCHES);
+    }
+
+    #[test]
+    fn long_lines_go_in_pieces_and_are_broken_at_the_limit() {
+        let mut spool = vec![b'x'; 300_000];
+        spool.extend_from_slice(b"\nnext\n");
+        spool.extend(std::iter::repeat_n(b'y', LINE_BYTES_MAX + 200_000));
+        spool.push(b'\n');
+        let mut publisher = Publisher::new(STREAM, 0);
+        publisher.handle_spooled(spool.len() as u64);
+        publisher.handle_membership(&members(), false);
+        ack(&mut publisher, 0);
+        let sent = run(&mut publisher, &spool).1;
+        assert_eq!(sent.concat(), spool);
+        assert_eq!(sent[0].len(), MESSAGE_BYTES_MAX);
+        assert!(sent[2].ends_with(b"\nnext\n") && sent[2].len() < MESSAGE_BYTES_MAX);
+        let broken = sent[3..]
+            .iter()
+            .position(|data| data.len() < MESSAGE_BYTES_MAX);
+        assert_eq!(broken, Some(LINE_BYTES_MAX / MESSAGE_BYTES_MAX));
+        assert_eq!(publisher.unacknowledged.len(), 3);
+    }
+}

@@ -1,0 +1,238 @@
+//! The loop: lines and statuses from the bus, a page and its events to browsers.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use group::Address;
+use memchr::memchr_iter;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use serde_json::{Value, json};
+use status::{HttpAnswer, HttpRequest, HttpServer};
+use subscriber::{Input, Subscriber};
+use unixproc::exit;
+use unixproc::log;
+use unixproc::ready::Notify;
+use unixproc::signal::{Signal, Signals};
+use weblog::format::{Field, Parser};
+
+use crate::args::Args;
+use crate::cluster::{self, Cluster};
+use crate::series::Series;
+
+const SIGNALS: Token = Token(0);
+const BUS: Token = Token(1);
+const HTTP: Token = Token(2);
+
+/// The page needs nothing from elsewhere, and what a log line smuggles in is not run.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Wanted fields, by index.
+const WANTED: [Field; 3] = [Field::Url, Field::Status, Field::Bytes];
+
+/// The program at work.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    poll: Poll,
+    signals: Signals,
+    notify: Notify,
+    alive_at: Option<Instant>,
+    subscriber: Subscriber,
+    http: HttpServer,
+    parser: Parser,
+    series: Series,
+    cluster: Cluster,
+    tick_at: Instant,
+}
+
+impl Daemon {
+    /// Opens the sockets; the bus is not connected yet.
+    ///
+    /// # Errors
+    /// A socket cannot be opened, or there are no descriptors left.
+    pub(crate) fn new(args: &Args, address: Address) -> anyhow::Result<Daemon> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let signals = Signals::install(&[
+            Signal::Hangup,
+            Signal::Terminate,
+            Signal::Interrupt,
+            Signal::User1,
+        ])?;
+        registry.register(
+            &mut SourceFd(&signals.as_raw_fd()),
+            SIGNALS,
+            Interest::READABLE,
+        )?;
+        let http = HttpServer::bind(args.listen, registry, HTTP)
+            .with_context(|| format!("cannot listen at {}", args.listen))?;
+        let notify = Notify::from_env()?;
+        let now = Instant::now();
+        let aside = cluster::GROUP.parse()?;
+        Ok(Daemon {
+            signals,
+            alive_at: notify.watchdog_interval().map(|interval| now + interval),
+            notify,
+            subscriber: Subscriber::new(address, "lm", args.group, BUS, now).with_aside(aside),
+            http,
+            parser: Parser::new(&args.format, &WANTED),
+            series: Series::default(),
+            cluster: Cluster::default(),
+            tick_at: now + SECOND,
+            poll,
+        })
+    }
+
+    /// Tells whoever waits that the program does its work.
+    pub(crate) fn announce(&self) {
+        log::notice("ready", &[("http", &self.http.local_address())]);
+        self.notify.ready();
+    }
+
+    /// Works until it is told to stop; gives the exit code.
+    ///
+    /// # Errors
+    /// The event loop is broken.
+    pub(crate) fn run(&mut self) -> io::Result<u8> {
+        let mut events = Events::with_capacity(256);
+        loop {
+            match self.poll.poll(&mut events, Some(self.timeout())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for event in &events {
+                self.subscriber.handle_event(event);
+                self.answer(event.token());
+            }
+            while let Some(signal) = self.signals.next() {
+                match signal {
+                    Signal::Terminate | Signal::Interrupt => {
+                        self.notify.stopping();
+                        log::notice("stopped", &[]);
+                        return Ok(exit::DONE);
+                    }
+                    Signal::User1 => {
+                        let joined = self.subscriber.is_joined();
+                        let unparsed = self.series.unparsed;
+                        let fields: log::Fields =
+                            &[("joined", &joined), ("unparsed-lines", &unparsed)];
+                        log::notice("status", fields);
+                    }
+                    // There is no file to read again.
+                    Signal::Hangup | Signal::Child => {}
+                }
+            }
+            self.take(Instant::now());
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        if self.subscriber.is_readable() {
+            return Duration::ZERO;
+        }
+        let times = [
+            Some(self.tick_at),
+            self.alive_at,
+            self.subscriber.retry_at(),
+        ];
+        let next = times.into_iter().flatten().min().unwrap_or(self.tick_at);
+        next.saturating_duration_since(Instant::now())
+    }
+
+    /// Takes what the bus has, and ends the second if it is over.
+    fn take(&mut self, now: Instant) {
+        self.subscriber.connect(self.poll.registry(), now);
+        let Daemon {
+            subscriber,
+            series,
+            cluster,
+            parser,
+            ..
+        } = self;
+        subscriber.receive(now, |input| match input {
+            Input::Lines { sender, lines } => {
+                let server = sender.to_string();
+                let mut begin = 0;
+                for end in memchr_iter(b'\n', lines) {
+                    take_line(parser, series, &server, &lines[begin..end]);
+                    begin = end + 1;
+                }
+            }
+            Input::Aside(message) => cluster.take(message, now),
+            Input::Joined | Input::Lost => {}
+        });
+        if now >= self.tick_at {
+            // After a halt seconds are missing, not made up.
+            self.tick_at = (self.tick_at + SECOND).max(now);
+            let mut delta = self.series.end_second();
+            if self.http.has_listeners() {
+                delta["cluster"] = self.cluster.report(now);
+                delta["joined"] = json!(self.subscriber.is_joined());
+                self.http.send_events(&event("second", &delta));
+            }
+        }
+        if let Some(interval) = self.notify.watchdog_interval()
+            && self.alive_at.is_some_and(|at| at <= now)
+        {
+            self.notify.alive();
+            self.alive_at = Some(now + interval);
+        }
+    }
+
+    fn answer(&mut self, token: Token) {
+        if !self.http.tokens().contains(&token.0) {
+            return;
+        }
+        let Daemon {
+            series, http, poll, ..
+        } = self;
+        if let Err(error) =
+            http.handle_event(poll.registry(), token, |request| page(request, series))
+        {
+            log::warning("accept-failed", &[("error", &error)]);
+        }
+    }
+}
+
+fn take_line(parser: &Parser, series: &mut Series, server: &str, line: &[u8]) {
+    let Ok(fields) = parser.parse(line) else {
+        series.unparsed += 1;
+        return;
+    };
+    let url = fields.get(0).unwrap_or_default();
+    let end = url
+        .iter()
+        .position(|&byte| byte == b'?')
+        .unwrap_or(url.len());
+    let (status, bytes) = (fields.number(1).unwrap_or(0), fields.number(2).unwrap_or(0));
+    series.add(server, &url[..end], status, bytes);
+}
+
+fn page(request: &HttpRequest<'_>, series: &Series) -> HttpAnswer {
+    match request.path {
+        "/" => {
+            let html = include_str!("page/index.html");
+            HttpAnswer::page("text/html; charset=utf-8", POLICY, html)
+        }
+        "/logmon.js" => {
+            let script = include_str!("page/logmon.js");
+            HttpAnswer::page("text/javascript; charset=utf-8", POLICY, script)
+        }
+        "/logmon.css" => {
+            let style = include_str!("page/logmon.css");
+            HttpAnswer::page("text/css; charset=utf-8", POLICY, style)
+        }
+        "/events" => HttpAnswer::events(event("history", &series.history())),
+        "/history" => HttpAnswer::json(&series.history()),
+        _ => HttpAnswer::not_found(),
+    }
+}
+
+fn event(name: &str, data: &Value) -> Vec<u8> {
+    format!("event: {name}\ndata: {data}\n\n").into_bytes()
+}

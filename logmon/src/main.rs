@@ -1,0 +1,63 @@
+//! logmon: shows what happens on web servers now, as a web page.
+//!
+//! `series` counts the log, `cluster` holds what programs say of themselves, `daemon` is the loop
+//! between the bus and the browsers; the page is in `page/`.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod cluster;
+mod daemon;
+mod series;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use unixproc::exit::{self, Failure};
+use unixproc::pidfile::Pidfile;
+use unixproc::{background, log};
+
+use crate::args::Args;
+use crate::daemon::Daemon;
+
+fn main() -> ExitCode {
+    exit::main("logmon", run)
+}
+
+fn run() -> Result<u8, Failure> {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => {
+            return Err(Failure::usage(&error.render().to_string()));
+        }
+        Err(help) => return print(&help.render().to_string()),
+    };
+    log::init("logmon", log::Level::from_flags(args.verbose, args.quiet));
+    let address = group::Address::find(args.socket.as_deref(), None)
+        .map_err(|error| Failure::new(exit::USAGE, error))?;
+    if args.check {
+        return print("configuration ok\n");
+    }
+    let failed = |error: io::Error| Failure::new(exit::FAILED, error);
+    let background = match args.daemonize {
+        true => Some(background::detach().map_err(failed)?),
+        false => None,
+    };
+    let mut daemon = Daemon::new(&args, address)
+        .map_err(|error: anyhow::Error| Failure::new(exit::FAILED, error))?;
+    let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
+    let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;
+    if let Some(background) = background {
+        background.ready().map_err(failed)?;
+    }
+    daemon.announce();
+    daemon.run().map_err(failed)
+}
+
+fn print(text: &str) -> Result<u8, Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::stdout)?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,156 @@
+//! Lines into the tally, through the filters.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr_iter};
+use regex::bytes::Regex;
+use weblog::format::{Field, Format, Outcome, Parser};
+
+use crate::tally::{Item, Names, Tally};
+
+/// Shows only hits whose item matches, or does not.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    pub(crate) item: Item,
+    pub(crate) negated: bool,
+    pub(crate) pattern: Regex,
+}
+
+/// Fields in the order of the items, then the two that are numbers.
+const WANTED: [Field; 8] = [
+    Field::Url,
+    Field::Host,
+    Field::Referer,
+    Field::UserAgent,
+    Field::Status,
+    Field::Vhost,
+    Field::User,
+    Field::Bytes,
+];
+const BYTES: usize = 7;
+
+/// Reads lines.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    parser: Parser,
+    query: bool,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) lines: u64,
+    pub(crate) unparsed: u64,
+    pub(crate) cut: u64,
+    pub(crate) filtered: u64,
+}
+
+impl Intake {
+    pub(crate) fn new(format: &Format, query: bool) -> Intake {
+        Intake {
+            parser: Parser::new(format, &WANTED),
+            query,
+            filters: Vec::new(),
+            lines: 0,
+            unparsed: 0,
+            cut: 0,
+            filtered: 0,
+        }
+    }
+
+    /// Takes whole lines of a server.
+    pub(crate) fn take(&mut self, server: &str, lines: &[u8], second: u64, tally: &mut Tally) {
+        let mut begin = 0;
+        for end in memchr_iter(b'\n', lines).chain((!lines.ends_with(b"\n")).then_some(lines.len()))
+        {
+            self.take_line(server, &lines[begin..end], second, tally);
+            begin = end + 1;
+        }
+    }
+
+    fn take_line(&mut self, server: &str, line: &[u8], second: u64, tally: &mut Tally) {
+        self.lines += 1;
+        let Ok(fields) = self.parser.parse(line) else {
+            self.unparsed += 1;
+            return;
+        };
+        let wants_end = fields.outcome() == Outcome::Cut && fields.get(2).is_some();
+        self.cut += u64::from(wants_end);
+        let values: [Cow<[u8]>; 7] =
+            std::array::from_fn(|index| fields.get(index).unwrap_or(Cow::Borrowed(b"-")));
+        let mut names: Names = [b"-"; Item::ALL.len()];
+        for (name, value) in names.iter_mut().zip(&values) {
+            *name = value;
+        }
+        names[Item::Server as usize] = server.as_bytes();
+        let url = &mut names[Item::Url as usize];
+        if !self.query {
+            *url = &url[..memchr(b'?', url).unwrap_or(url.len())];
+        }
+        let passes = |filter: &Filter| {
+            filter.pattern.is_match(names[filter.item as usize]) != filter.negated
+        };
+        if !self.filters.iter().all(passes) {
+            self.filtered += 1;
+            return;
+        }
+        let status = fields.number(Item::Status as usize).unwrap_or(0);
+        tally.add(second, names, status, fields.number(BYTES).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tally::Limits;
+
+    fn tally() -> Tally {
+        Tally::new(Limits {
+            seconds: None,
+            hits: 100,
+            rows: 100,
+        })
+    }
+
+    const LINES: &[u8] =
+        b"h1 - - [10/Oct/2000:13:55:36 -0700] \"GET /a?q HTTP/1.0\" 200 5 \"-\" \"x\"\n\
+        garbage\n\
+        h2 - - [10/Oct/2000:13:55:36 -0700] \"GET /b HTTP/1.0\" 503 - \"-\" \"y";
+
+    #[test]
+    fn lines_are_counted_by_all_items() {
+        let (mut intake, mut tally) = (Intake::new(&Format::combined(), false), tally());
+        intake.take("www1", LINES, 1, &mut tally);
+        assert_eq!((intake.lines, intake.unparsed, intake.cut), (3, 1, 0));
+        let names = |item| {
+            let mut names: Vec<_> = tally
+                .rows(item, None)
+                .into_iter()
+                .map(|row| row.0)
+                .collect();
+            names.sort();
+            names.join(&b' ')
+        };
+        assert_eq!(names(Item::Url), b"/a /b");
+        assert_eq!(names(Item::Host), b"h1 h2");
+        assert_eq!(names(Item::Agent), b"x y");
+        assert_eq!(names(Item::Status), b"200 503");
+        assert_eq!(names(Item::Server), b"www1");
+        assert_eq!((tally.all.bytes, tally.all.classes[5]), (5, 1));
+    }
+
+    #[test]
+    fn filters_let_pass_or_hold_back() {
+        for (item, negated, pattern, urls) in [
+            (Item::Url, false, "^/a", &b"/a"[..]),
+            (Item::Url, true, "^/a", b"/b"),
+            (Item::Status, false, "^5", b"/b"),
+        ] {
+            let (mut intake, mut tally) = (Intake::new(&Format::combined(), false), tally());
+            intake.filters.push(Filter {
+                item,
+                negated,
+                pattern: Regex::new(pattern).unwrap(),
+            });
+            intake.take("www1", LINES, 1, &mut tally);
+            assert_eq!(tally.rows(Item::Url, None)[0].0, urls);
+            assert_eq!(intake.filtered, 1);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The kernel's side: addresses and interfaces by netlink, frames by packet sockets.
+//!
+//! The only file with `unsafe` in this package: two socket addresses that socket2 does not know.
+
+#![allow(unsafe_code)]
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::mem;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+
+use crate::netlink::{self, Change, Link, LinkAddress, Reply, TAG};
+
+/// How long an address lasts if it is not refreshed: the last resort when all of vipd is dead.
+const LIFETIME_SECONDS: u32 = 5;
+
+/// The kernel answers at once; this is for a kernel that does not.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bound: larger than any datagram of a list.
+const DATAGRAM_BYTES: usize = 64 << 10;
+
+/// Bound: requests on their way, so that the answers fit into the socket's buffer.
+const BATCH: usize = 64;
+
+/// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
+const WATCHED: u32 = 0x01 | 0x10 | 0x100;
+
+const ETH_P_ARP: u16 = 0x0806;
+
+/// What vipd asks of the kernel, each request answered before the next.
+#[derive(Debug)]
+pub struct Kernel {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Kernel {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn open() -> io::Result<Kernel> {
+        let socket = netlink_socket()?;
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Kernel {
+            socket,
+            sequence: 0,
+            buffer: vec![0; DATAGRAM_BYTES],
+        })
+    }
+
+    /// Adds addresses, all or none of them. One that is there with our tag is taken as it is.
+    ///
+    /// # Errors
+    /// The first that the kernel had; an address that somebody else has added is `AlreadyExists`.
+    pub fn add(&mut self, addresses: &[LinkAddress]) -> io::Result<()> {
+        let mut results = self.change(addresses, Change::Add(LIFETIME_SECONDS))?;
+        if results
+            .iter()
+            .any(|result| is(result, ErrorKind::AlreadyExists))
+        {
+            let own = self.tagged()?;
+            for (result, at) in results.iter_mut().zip(addresses) {
+                if is(result, ErrorKind::AlreadyExists) && own.contains(at) {
+                    let refresh = Change::Refresh(LIFETIME_SECONDS);
+                    *result = self.change(&[*at], refresh)?.pop().unwrap_or(Ok(()));
+                }
+            }
+        }
+        let done = addresses
+            .iter()
+            .zip(&results)
+            .filter(|(_, result)| result.is_ok());
+        let done: Vec<LinkAddress> = done.map(|(&at, _)| at).collect();
+        let failure = results.into_iter().find_map(Result::err);
+        if failure.is_some() {
+            self.remove(&done)?;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Makes addresses last for another lifetime; what has vanished comes back.
+    ///
+    /// # Errors
+    /// The first that the kernel had; the others are refreshed all the same.
+    pub fn refresh(&mut self, addresses: &[LinkAddress]) -> io::Result<()> {
+        let results = self.change(addresses, Change::Refresh(LIFETIME_SECONDS))?;
+        results
+            .into_iter()
+            .find_map(Result::err)
+            .map_or(Ok(()), Err)
+    }
+
+    /// Removes addresses; those that are not there any more are no error.
+    ///
+    /// # Errors
+    /// The first that the kernel had.
+    pub fn remove(&mut self, addresses: &[LinkAddress]) -> io::Result<()> {
+        let gone = |error: &io::Error| {
+            matches!(
+                error.raw_os_error(),
+                Some(libc::EADDRNOTAVAIL | libc::ENODEV)
+            )
+        };
+        let results = self.change(addresses, Change::Remove)?;
+        let failure = results
+            .into_iter()
+            .filter_map(Result::err)
+            .find(|error| !gone(error));
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Removes every address with our tag; gives their number.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn purge(&mut self) -> io::Result<usize> {
+        let tagged = self.tagged()?;
+        self.remove(&tagged)?;
+        Ok(tagged.len())
+    }
+
+    /// The addresses with our tag.
+    fn tagged(&mut self) -> io::Result<Vec<LinkAddress>> {
+        let own = |reply| match reply {
+            Reply::Address(at, Some(TAG)) => Some(at),
+            _ => None,
+        };
+        Ok(self
+            .list(netlink::list_addresses)?
+            .into_iter()
+            .filter_map(own)
+            .collect())
+    }
+
+    /// Which of these addresses are not there, or not ours.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn missing(&mut self, addresses: &[LinkAddress]) -> io::Result<Vec<LinkAddress>> {
+        let own: HashSet<LinkAddress> = self.tagged()?.into_iter().collect();
+        Ok(addresses
+            .iter()
+            .filter(|at| !own.contains(at))
+            .copied()
+            .collect())
+    }
+
+    /// The interfaces by name.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn links(&mut self) -> io::Result<BTreeMap<String, Link>> {
+        let link = |reply| match reply {
+            Reply::Link(link) => Some((link.name.clone(), link)),
+            _ => None,
+        };
+        Ok(self
+            .list(netlink::list_links)?
+            .into_iter()
+            .filter_map(link)
+            .collect())
+    }
+
+    /// Makes one change to each address; gives what became of each.
+    fn change(
+        &mut self,
+        addresses: &[LinkAddress],
+        change: Change,
+    ) -> io::Result<Vec<io::Result<()>>> {
+        let mut results = Vec::with_capacity(addresses.len());
+        for batch in addresses.chunks(BATCH) {
+            let first = self.sequence.wrapping_add(1);
+            let mut requests = Vec::new();
+            for at in batch {
+                self.sequence = self.sequence.wrapping_add(1);
+                requests.extend(netlink::change(self.sequence, at, change));
+            }
+            self.socket.write_all(&requests)?;
+            let mut answers = vec![None; batch.len()];
+            while answers.iter().any(Option::is_none) {
+                for reply in self.receive()? {
+                    if let Reply::Status { sequence, error } = reply
+                        && let Some(answer) = answers.get_mut(sequence.wrapping_sub(first) as usize)
+                    {
+                        *answer = Some(error);
+                    }
+                }
+            }
+            results.extend(answers.into_iter().flatten().map(status));
+        }
+        Ok(results)
+    }
+
+    /// Asks for a list until it comes in one piece.
+    fn list(&mut self, request: fn(u32) -> Vec<u8>) -> io::Result<Vec<Reply>> {
+        // Bound: interfaces do not change for ever.
+        for _ in 0..10 {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.socket.write_all(&request(self.sequence))?;
+            let mut list = Vec::new();
+            while !matches!(list.last(), Some(Reply::Done | Reply::Status { .. })) {
+                list.extend(self.receive()?);
+            }
+            if let Some(Reply::Status { error, .. }) = list.last() {
+                status(*error)?;
+            }
+            if !list.contains(&Reply::Interrupted) {
+                return Ok(list);
+            }
+        }
+        Err(ErrorKind::Interrupted.into())
+    }
+
+    fn receive(&mut self) -> io::Result<Vec<Reply>> {
+        loop {
+            match self.socket.read(&mut self.buffer) {
+                Ok(length) => return Ok(netlink::replies(&self.buffer[..length])),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn status(error: i32) -> io::Result<()> {
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+fn is(result: &io::Result<()>, kind: ErrorKind) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == kind)
+}
+
+/// Becomes readable when interfaces or addresses change.
+#[derive(Debug)]
+pub struct Watch {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// Watches from now on.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn open() -> io::Result<Watch> {
+        let socket = netlink_socket()?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&netlink_address(WATCHED)?)?;
+        Ok(Watch {
+            socket,
+            buffer: vec![0; DATAGRAM_BYTES],
+        })
+    }
+
+    /// Whether anything has changed; what it was is to be asked for.
+    pub fn take(&mut self) -> bool {
+        let mut changed = false;
+        loop {
+            match self.socket.read(&mut self.buffer) {
+                Ok(_) => changed = true,
+                // So much has changed that the rest was dropped.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return changed,
+            }
+        }
+    }
+}
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Sends Ethernet frames of any kind and receives ARP, on all interfaces.
+#[derive(Debug)]
+pub struct Wire {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// `PermissionDenied` without CAP_NET_RAW.
+    pub fn open() -> io::Result<Wire> {
+        let protocol = Protocol::from(i32::from(ETH_P_ARP.to_be()));
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        Ok(Wire {
+            socket,
+            buffer: vec![0; 2048],
+        })
+    }
+
+    /// Sends a whole frame, Ethernet header included.
+    ///
+    /// # Errors
+    /// What the kernel says: a full queue, an interface that is down.
+    pub fn send(&self, interface: u32, frame: &[u8]) -> io::Result<()> {
+        self.socket
+            .send_to(frame, &packet_address(interface)?)
+            .map(drop)
+    }
+
+    /// The next ARP frame that has come; none if there is none now.
+    pub fn receive(&mut self) -> Option<&[u8]> {
+        let length = self.socket.read(&mut self.buffer).ok()?;
+        Some(&self.buffer[..length])
+    }
+}
+
+impl AsRawFd for Wire {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+fn netlink_socket() -> io::Result<Socket> {
+    let protocol = Protocol::from(libc::NETLINK_ROUTE);
+    Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol))
+}
+
+fn netlink_address(groups: u32) -> io::Result<SockAddr> {
+    // SAFETY: all zeroes is a value of this plain structure.
+    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_groups = groups;
+    Ok(socket_address(address))
+}
+
+fn packet_address(interface: u32) -> io::Result<SockAddr> {
+    // SAFETY: all zeroes is a value of this plain structure.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as libc::sa_family_t;
+    address.sll_protocol = ETH_P_ARP.to_be();
+    address.sll_ifindex = i32::try_from(interface).map_err(io::Error::other)?;
+    Ok(socket_address(address))
+}
+
+/// A socket address from the structure of its family.
+fn socket_address<T: Copy>(address: T) -> SockAddr {
+    const { assert!(size_of::<T>() <= size_of::<SockAddrStorage>()) };
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: T is one of the two structures above, which are plain, begin with their family and,
+    // by the assertion, fit.
+    unsafe {
+        *storage.view_as::<T>() = address;
+        SockAddr::new(storage, size_of::<T>() as libc::socklen_t)
+    }
+}

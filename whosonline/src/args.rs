@@ -1,0 +1,194 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+use group::GroupName;
+use weblog::format::{Field, Format};
+use whosonline::hits::Rules;
+use whosonline::presence::Limits;
+
+/// Knows who is online, from the log lines that travel in a group.
+#[derive(Debug, Parser)]
+#[command(
+    name = "whosonline",
+    version,
+    args_override_self = true,
+    infer_long_args = true,
+    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+)]
+pub(crate) struct Args {
+    /// The log group
+    pub(crate) group: GroupName,
+
+    /// groupd's socket: a path, a port, or PORT@HOST
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) socket: Option<String>,
+
+    /// Where to be asked
+    #[arg(long, value_name = "PATH", default_value = "/run/whosonline/control")]
+    pub(crate) control: PathBuf,
+
+    /// Answer HTTP here
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// Speak the binary protocol of 2004 here, whose port was 8989
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) historic: Option<SocketAddr>,
+
+    /// The lines: common, combined, vhost_combined, json, or a LogFormat
+    #[arg(long, value_name = "FORMAT", default_value = "combined", value_parser = Format::parse)]
+    pub(crate) format: Format,
+
+    /// What names the user: user, host, or the name of a cookie or header in the format
+    #[arg(long, value_name = "FIELD", default_value = "user")]
+    pub(crate) user: Field,
+
+    /// Count those without a name by their address
+    #[arg(long)]
+    pub(crate) anonymous: bool,
+
+    /// Seconds that a user stays online after a hit
+    #[arg(long, value_name = "SECONDS", default_value = "1800",
+        value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub(crate) window: u32,
+
+    /// Statuses that count
+    #[arg(long, value_name = "FIRST-LAST", default_value = "200-399", value_parser = statuses)]
+    pub(crate) status: RangeInclusive<u16>,
+
+    /// Methods that count
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "GET,POST",
+        value_delimiter = ','
+    )]
+    pub(crate) methods: Vec<String>,
+
+    /// Suffixes of what is no page; an empty list counts everything
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "css,gif,ico,jpeg,jpg,js,png,svg,webp,woff,woff2"
+    )]
+    pub(crate) skip: Vec<String>,
+
+    /// Keep the query string as part of a page's name
+    #[arg(long)]
+    pub(crate) query: bool,
+
+    /// Most users
+    #[arg(long, value_name = "N", default_value = "2000000",
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) users_max: u32,
+
+    /// Most pages; users on others are on "(other)"
+    #[arg(long, value_name = "N", default_value = "100000",
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) pages_max: u32,
+
+    /// Check the command line and exit
+    #[arg(short = 't', long)]
+    pub(crate) check: bool,
+
+    /// Write the process number into FILE
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) pidfile: Option<PathBuf>,
+
+    /// Go into the background
+    #[arg(long)]
+    pub(crate) daemonize: bool,
+
+    /// Log more (may be repeated)
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Log warnings and errors only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+impl Args {
+    /// What counts as a hit.
+    ///
+    /// # Errors
+    /// The format does not have what names the user.
+    pub(crate) fn rules(&self) -> Result<Rules, String> {
+        if !self.format.has(&self.user) {
+            return Err("--user names a field that is not in --format".to_owned());
+        }
+        Ok(Rules {
+            format: self.format.clone(),
+            user: self.user.clone(),
+            anonymous: self.anonymous,
+            status: (*self.status.start(), *self.status.end()),
+            methods: self.methods.clone(),
+            skipped_suffixes: self.skip.clone(),
+            query: self.query,
+        })
+    }
+
+    /// The bounds of the table.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            window: self.window,
+            users_max: self.users_max,
+            pages_max: self.pages_max,
+        }
+    }
+
+    /// How long a table must have been filled to be complete.
+    pub(crate) fn warm_up(&self) -> Duration {
+        Duration::from_secs(self.window.into())
+    }
+}
+
+fn statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = first.parse().ok().zip(last.parse().ok());
+    range
+        .filter(|(first, last)| first <= last && *last < 1000)
+        .map(|(first, last)| first..=last)
+        .ok_or_else(|| "must be a status, or two with a dash between them".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_become_rules() {
+        let line = "whosonline example --user SITE --format=%h|%{SITE}C|%s|%r --status 200 --skip=";
+        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        let rules = args.rules().unwrap();
+        assert_eq!(
+            (rules.status, rules.user),
+            ((200, 200), Field::Named("SITE".into()))
+        );
+        assert_eq!(rules.methods, ["GET", "POST"]);
+        for line in [
+            "w g --user SITE",
+            "w g --status=400-300",
+            "w",
+            "w g --format %h%s",
+        ] {
+            let args = Args::try_parse_from(line.split(' '));
+            assert!(
+                args.is_err() || args.is_ok_and(|args| args.rules().is_err()),
+                "{line}"
+            );
+        }
+    }
+}

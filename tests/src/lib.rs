@@ -15,7 +15,10 @@ const SKIPPED: i32 = 77;
 /// Where cargo has put the programs that belong to this test run.
 pub fn programs() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("a test is in target/PROFILE/deps");
     profile.to_path_buf()
 }
 
@@ -30,7 +33,11 @@ fn package() -> &'static Path {
 /// If the play fails, or the programs are not built.
 pub fn play(name: &str) {
     let groupd = programs().join("groupd");
-    assert!(groupd.exists(), "{} is not built: run `make test`", groupd.display());
+    assert!(
+        groupd.exists(),
+        "{} is not built: run `make test`",
+        groupd.display()
+    );
     let script = package().join("plays").join(name);
     let output = Command::new("bash").arg(&script).arg(programs()).output();
     let output = output.unwrap_or_else(|error| panic!("bash {}: {error}", script.display()));
@@ -40,7 +47,11 @@ pub fn play(name: &str) {
         return;
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {}\n{text}{errors}", output.status);
+    assert!(
+        output.status.success(),
+        "{name}: {}\n{text}{errors}",
+        output.status
+    );
     assert!(text.contains("ok"), "{name} says nothing: {text}");
     print!("{text}");
 }

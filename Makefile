@@ -34,7 +34,7 @@ test:
 	@./tools/need cargo cc
 	@rm -rf target/skipped && mkdir -p target/skipped
 	$(CARGO) build --workspace --bins
-	@status=0; $(CARGO) test --workspace || status=$$?; tests/skipped target/skipped; exit $$status
+	@status=0; $(CARGO) test --workspace --no-fail-fast || status=$$?; tests/skipped target/skipped; exit $$status
 
 check:
 	@./tools/need cargo cc

@@ -155,7 +155,6 @@ mod tests {
             ("a b", "unrecognized argument: b"),
             ("a --when-full=spill", "must be block or drop"),
             ("a --queue-bytes=0", "must be 262144 to 4294967296"),
-            ("a --flush-ms=fast", "invalid digit"),
             ("a --flush-ms=-1", "must be 0 to 10000"),
             (
                 "a-group-name-of-thirty-one-bytes",

@@ -65,8 +65,8 @@ pub enum Act {
     Drop,
     /// They arrive later by this.
     Delay(Duration),
-    /// Each is lost or arrives later by up to this.
-    Scatter(Duration),
+    /// Each is lost, or arrives when its receiver [is in a formation](Network::release_late).
+    Late,
     /// Their sender is killed as soon as they have left.
     KillSender,
     /// They are lost, and their sender is cut off.
@@ -143,6 +143,8 @@ pub struct Network {
     conditions: Conditions,
     ambushes: Vec<Ambush>,
     recorded: Vec<Packet>,
+    // Bound: the count of the ambushes.
+    late: Vec<Packet>,
     /// How often each fault took effect.
     pub tally: Tally,
 }
@@ -172,6 +174,7 @@ impl Network {
             conditions: Conditions::default(),
             ambushes: Vec::new(),
             recorded: Vec::new(),
+            late: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -222,10 +225,19 @@ impl Network {
         self.ambushes.push(ambush);
     }
 
+    /// A host is in a formation: what was kept back for that arrives now or a little later.
+    pub fn release_late(&mut self, now: Time, to: Host, arrivals: &mut Vec<(Time, Packet)>) {
+        for packet in self.late.extract_if(.., |packet| packet.to == to) {
+            let delay = self.random.exponential(Duration::from_millis(1));
+            arrivals.push((now + delay, packet));
+        }
+    }
+
     /// Ends all faults but those that `conditions` describe; held packets arrive now.
     pub fn heal(&mut self, now: Time, conditions: Conditions, arrivals: &mut Vec<(Time, Packet)>) {
         self.conditions = conditions;
         self.ambushes.clear();
+        self.late.clear();
         for link in &mut self.links {
             link.cuts = 0;
             link.loss = 0.0;
@@ -265,13 +277,17 @@ impl Network {
                 self.tally.count(Fault::TargetedDelay);
                 delay = by;
             }
-            Some(Act::Scatter(most)) => {
-                if self.random.chance(0.5) {
-                    self.tally.count(Fault::TargetedLoss);
-                    return outcome;
+            Some(Act::Late) => {
+                let lost = self.random.chance(0.5);
+                self.tally.count(if lost {
+                    Fault::TargetedLoss
+                } else {
+                    Fault::TargetedDelay
+                });
+                if !lost {
+                    self.late.push(packet);
                 }
-                self.tally.count(Fault::TargetedDelay);
-                delay = self.random.span(Duration::ZERO, most);
+                return outcome;
             }
             Some(Act::IsolateSender) => return Outcome::Isolate(packet.from),
             Some(Act::IsolateReceiver) => return Outcome::Isolate(packet.to),

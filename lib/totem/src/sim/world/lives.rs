@@ -121,6 +121,12 @@ impl World<'_> {
             return;
         }
         let (id, now) = (process.id, process.state);
+        if now == State::Form {
+            let mut arrivals = Vec::new();
+            self.network.release_late(self.now, host, &mut arrivals);
+            self.schedule_arrivals(arrivals);
+        }
+        let machine = &mut self.machines[host];
         if recovers(now) && machine.kill_in == Some(Fault::CrashInRecovery) {
             machine.kill_in = None;
             let token_loss = self.scenario.detection.timers().token_loss;

@@ -243,7 +243,6 @@ impl World<'_> {
         else {
             return;
         };
-        let scatter = Act::Scatter(timers.token_loss + timers.gather_timeout * 2);
         self.network.add_ambush(Ambush {
             from: Some(sender),
             count: self.fate.between(4, 40) as u32,
@@ -251,7 +250,7 @@ impl World<'_> {
                 Class::Data,
                 State::Operational,
                 self.fate.below(4) as u32,
-                scatter,
+                Act::Late,
             )
         });
         for _ in 0..3 {
@@ -291,9 +290,7 @@ impl World<'_> {
                 for (from, to) in links {
                     self.network.unclog(self.now, from, to, &mut arrivals);
                 }
-                for (at, packet) in arrivals {
-                    self.schedule(at, Happening::Arrive(packet));
-                }
+                self.schedule_arrivals(arrivals);
             }
         }
     }
@@ -305,9 +302,7 @@ impl World<'_> {
         let mut arrivals = Vec::new();
         self.network
             .heal(self.now, self.scenario.calm.clone(), &mut arrivals);
-        for (at, packet) in arrivals {
-            self.schedule(at, Happening::Arrive(packet));
-        }
+        self.schedule_arrivals(arrivals);
         for host in 0..self.machines.len() {
             let machine = &mut self.machines[host];
             machine.busy_until = machine.busy_until.min(self.now);

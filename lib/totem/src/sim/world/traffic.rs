@@ -21,6 +21,12 @@ struct Copies {
 }
 
 impl World<'_> {
+    pub(super) fn schedule_arrivals(&mut self, arrivals: Vec<(Time, Packet)>) {
+        for (at, packet) in arrivals {
+            self.schedule(at, Happening::Arrive(packet));
+        }
+    }
+
     pub(super) fn transmit(
         &mut self,
         from: Host,

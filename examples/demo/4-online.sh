@@ -85,8 +85,12 @@ if command -v curl >/dev/null; then
     url=$(sed -n 's/.*ready http=//p' "$scratch/logmon.err")
     page=$(curl -s --max-time 5 "http://$url/")
     [[ $page == *'<title>logmon'* ]] || fail 'no page from logmon'
-    history=$(curl -s --max-time 5 "http://$url/history")
-    [[ $history == *'"past":[{'* ]] || fail 'no history from logmon'
+    # A second of the history is there when it is over.
+    has_history() {
+        history=$(curl -s --max-time 5 "http://$url/history")
+        [[ $history == *'"past":[{'* ]]
+    }
+    until_true 10 'a second of history from logmon' has_history
     say "logmon has drawn them at http://$url/"
 fi
 stop

@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DAEMONS = groupd spreadlogd vipd imgcache whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants ci-simulate bench-view bench-online bench-flood fuzz install clean
+.PHONY: help build demo test check simulate mutants ci-simulate bench-view bench-online bench-flood install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -18,7 +18,6 @@ help:
 	@echo 'make bench-view    how fast views change, in network namespaces'
 	@echo 'make bench-online  parsing and presence: lines per second, on one core'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
-	@echo 'make fuzz          fuzz the parsers: SECONDS=n each'
 	@echo 'make install       install programs and man pages below PREFIX=/usr/local'
 
 build:
@@ -64,9 +63,6 @@ bench-online:
 bench-flood:
 	$(CARGO) build --release --bins
 	bench/flood target/release
-
-fuzz:
-	@tools/fuzz
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin

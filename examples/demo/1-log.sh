@@ -5,35 +5,8 @@
 # the three daemons are 127.0.0.1, .2 and .3. Exit 0 only if the two files are equal and hold each
 # publisher's lines all, once, in their order.
 set -euo pipefail
-bin=$1 scratch=$2
-here=$(cd "$(dirname "$0")" && pwd)
-port=$((20000 + $$ % 20000))
-pids=()
-
-say() { printf 'log: %s\n' "$*"; }
-
-fail() {
-    say "FAILED: $*"
-    tail -n 5 "$scratch"/*.err >&2
-    exit 1
-}
-
-stop() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    pids=()
-}
-trap stop EXIT
-
-# until_true SECONDS WHAT COMMAND...: waits for a fact.
-until_true() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@"; do
-        ((SECONDS < deadline)) || fail "$what: not within its time"
-        sleep 0.05
-    done
-}
+part=log
+. "$(dirname "$0")/part.bash"
 
 ctl() { "$bin/groupctl" --socket "$scratch/web$1/socket" "${@:2}"; }
 ring_is_whole() { [ "$(ctl "$1" status --json 2>/dev/null | grep -o '"address"' | wc -l)" -eq 3 ]; }

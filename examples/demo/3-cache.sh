@@ -4,35 +4,9 @@
 # Arguments: the directory of the programs and an empty scratch directory. No root, no network:
 # two groupd on 127.0.0.1 and .2, a cache at each, an origin at 127.0.0.3.
 set -euo pipefail
-bin=$1 scratch=$2
-port=$((20000 + $$ % 20000))
+part=cache
+. "$(dirname "$0")/part.bash"
 site=www.example.com
-pids=()
-
-say() { printf 'cache: %s\n' "$*"; }
-
-fail() {
-    say "FAILED: $*"
-    tail -n 5 "$scratch"/*.err >&2
-    exit 1
-}
-
-stop() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    pids=()
-}
-trap stop EXIT
-
-# until_true SECONDS WHAT COMMAND...: waits for a fact.
-until_true() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@" 2>/dev/null; do
-        ((SECONDS < deadline)) || fail "$what: not within its time"
-        sleep 0.05
-    done
-}
 
 for tool in curl python3; do
     command -v $tool >/dev/null || { say "skipped: $tool is not here"; exit 0; }

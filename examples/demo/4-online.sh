@@ -4,35 +4,8 @@
 # Arguments: the directory of the programs and an empty scratch directory. No root, no network.
 # Exit 0 only if two whosonline agree, and logtop has counted what was published.
 set -euo pipefail
-bin=$1 scratch=$2
-here=$(cd "$(dirname "$0")" && pwd)
-port=$((20000 + $$ % 20000))
-pids=()
-
-say() { printf 'online: %s\n' "$*"; }
-
-fail() {
-    say "FAILED: $*"
-    tail -n 5 "$scratch"/*.err >&2
-    exit 1
-}
-
-stop() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    pids=()
-}
-trap stop EXIT
-
-# until_true SECONDS WHAT COMMAND...: waits for a fact.
-until_true() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@"; do
-        ((SECONDS < deadline)) || fail "$what: not within its time"
-        sleep 0.05
-    done
-}
+part=online
+. "$(dirname "$0")/part.bash"
 
 cat >"$scratch/spread.conf" <<CONF
 Spread_Segment 127.0.0.255:$port {

@@ -27,11 +27,21 @@ all="${hosts[*]/#/host}"
 until_true 15 'nine hosts in three segments' views_are "$all" "${hosts[@]}"
 echo 'ok: nine hosts in three segments are one ring'
 
+# repeated: how many packets the nine have sent again because somebody asked.
+repeated() {
+    local i sum=0
+    for i in "${hosts[@]}"; do
+        sum=$((sum + $(ctl "$i" status --json | grep -o '"retransmitted":[0-9]*' | cut -d: -f2)))
+    done
+    echo "$sum"
+}
+
 # count_run NAME MEMBERS: data packets with 500 messages of 1000 bytes, one in flight, by segment,
-# into the variable `counts`.
+# into the variable `counts`, and how many of the messages were sent again into `again`.
 count_run() {
     local s
     counts=
+    again=$(repeated)
     captures=()
     for s in 1 2 3; do
         python3 "$plays/capture.py" record "br$s" "$scratch/$1.$s" 2>"$scratch/capture$s.err" &
@@ -44,27 +54,30 @@ count_run() {
         kill -TERM "${captures[s]}" && wait "${captures[s]}"
         counts+="$(python3 "$plays/capture.py" count "$scratch/$1.$s" "$port" 1000) "
     done
+    again=$(($(repeated) - again))
+}
+
+# as_expected: at home 500 multicasts, and two times 500 copies on their way out; elsewhere 500
+# copies that arrive and 500 multicasts of the member that passes them on. Where the token overtook
+# a relay on a busy machine a packet is sent again, by the same ways.
+as_expected() {
+    local seen=($counts) sent=$((500 + again))
+    [ "$again" -le 250 ] || fail "$again of 500 messages were sent again"
+    [ "${seen[0]}" -ge 1500 ] && [ "${seen[0]}" -le $((3 * sent)) ] &&
+        [ "${seen[1]}" -ge 1000 ] && [ "${seen[1]}" -le $((2 * sent)) ] &&
+        [ "${seen[2]}" -ge 1000 ] && [ "${seen[2]}" -le $((2 * sent)) ]
 }
 
 count_run one 1
-one=$counts
-echo "1 subscriber:  $one data packets on the three segments"
+echo "1 subscriber:  $counts data packets on the three segments, $again messages sent again"
+as_expected || fail 'not one multicast a segment and one copy to each other one'
 subscribers=()
 for i in "${hosts[@]:1}"; do
     ctl "$i" flood --group wire --receive-only --messages 500 --members 9 --senders 1 >/dev/null 2>>"$scratch/flood.err" &
     subscribers+=($!)
 done
 count_run nine 9
-nine=$counts
 for pid in "${subscribers[@]}"; do wait "$pid" || fail 'a subscriber did not get all messages'; done
-echo "9 subscribers: $nine data packets on the three segments"
-# At home 500 multicasts, and two times 500 copies on their way out; elsewhere 500 copies that
-# arrive and 500 multicasts of the member that passes them on. A few are repeated where the token
-# overtook a relay on a busy machine: up to 3 in a hundred.
-expected() {
-    [ "$1" -ge 1500 ] && [ "$1" -le 1545 ] && [ "$2" -ge 1000 ] && [ "$2" -le 1030 ] &&
-        [ "$3" -ge 1000 ] && [ "$3" -le 1030 ]
-}
-expected $one || fail 'not one multicast a segment and one copy to each other one'
-expected $nine || fail 'the wires carried more for more subscribers'
+echo "9 subscribers: $counts data packets on the three segments, $again messages sent again"
+as_expected || fail 'the wires carried more for more subscribers'
 echo 'ok: one multicast a segment, one copy to each other one, whoever listens'

@@ -8,9 +8,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Exit code of a play that could not run here.
 const SKIPPED: i32 = 77;
+
+/// One play at a time: each one starts up to nine daemons with real timers.
+static STAGE: Mutex<()> = Mutex::new(());
 
 /// Where cargo has put the programs that belong to this test run.
 pub fn programs() -> PathBuf {
@@ -38,6 +42,7 @@ pub fn play(name: &str) {
         "{} is not built: run `make test`",
         groupd.display()
     );
+    let _alone = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let script = package().join("plays").join(name);
     let output = Command::new("bash").arg(&script).arg(programs()).output();
     let output = output.unwrap_or_else(|error| panic!("bash {}: {error}", script.display()));

@@ -33,7 +33,7 @@ pub use control::ViewId;
 pub use cutter::{Cutter, CutterCounts, Limits, Message};
 pub use logger::{Logger, LoggerAction, LoggerConfig, LoggerCounts, Quorum, entry_lines};
 pub use outbox::{Outbox, Outgoing, WhenFull};
-pub use publisher::{Publisher, PublisherAction};
+pub use publisher::{Gap, LINE_BREAK_BYTES, Publisher, PublisherAction};
 pub use view::{LOGGER_MARK, PUBLISHER_MARK, SessionName};
 
 /// Longest message that our programs send, in bytes.

@@ -74,6 +74,14 @@ pub(super) enum Control {
     End { id: u32, position: u64 },
     /// Private: our journals do not agree up to there.
     Mismatch { id: u32 },
+    /// Publisher: these bytes of the stream were given up, about so many lines (0: nobody knows).
+    /// It stands in the order of the batches, and is acknowledged as they are.
+    Gap {
+        stream: StreamId,
+        start: u64,
+        end: u64,
+        lines: u64,
+    },
 }
 
 /// What a logger has, as it says at the beginning of a round.
@@ -142,6 +150,16 @@ impl Control {
                 .bytes(data),
             Control::End { id, position } => out.bytes(&id.to_be_bytes()).number(*position),
             Control::Mismatch { id } => out.bytes(&id.to_be_bytes()),
+            Control::Gap {
+                stream,
+                start,
+                end,
+                lines,
+            } => out
+                .bytes(&stream.0)
+                .number(*start)
+                .number(*end)
+                .number(*lines),
         };
         out.0.into()
     }
@@ -161,6 +179,7 @@ impl Control {
             Control::Chunk { .. } => 11,
             Control::End { .. } => 12,
             Control::Mismatch { .. } => 13,
+            Control::Gap { .. } => 14,
         }
     }
 
@@ -241,6 +260,12 @@ impl Control {
             },
             13 => Control::Mismatch {
                 id: input.try_get_u32().ok()?,
+            },
+            14 => Control::Gap {
+                stream: stream(input)?,
+                start: input.try_get_u64().ok()?,
+                end: input.try_get_u64().ok()?,
+                lines: input.try_get_u64().ok()?,
             },
             _ => return None,
         })
@@ -362,6 +387,12 @@ mod tests {
             },
             Control::End { id: 1, position: 4 },
             Control::Mismatch { id: 1 },
+            Control::Gap {
+                stream,
+                start: 1,
+                end: 2,
+                lines: 3,
+            },
         ]
     }
 

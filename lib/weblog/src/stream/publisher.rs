@@ -16,8 +16,14 @@ use super::control::Control;
 use super::view::{Loggers, SessionName, is_logger};
 use super::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, StreamId};
 
-/// Bound: bytes published and not acknowledged.
-const WINDOW_BYTES: u64 = 4 << 20;
+/// A line that has no end within so many bytes of its beginning is broken there: the loggers end
+/// it, and the rest is another line.
+pub const LINE_BREAK_BYTES: u64 = (LINE_BYTES_MAX + MESSAGE_BYTES_MAX - 1) as u64;
+
+/// Bound: nothing more is published while so many bytes are not acknowledged, 23 messages. With
+/// the longest line after that, it is less than 4 MiB.
+const WINDOW_BYTES: u64 = 23 * MESSAGE_BYTES_MAX as u64;
+const _: () = assert!(WINDOW_BYTES + LINE_BREAK_BYTES < 4 << 20);
 
 /// Bound: batches published and not acknowledged.
 const WINDOW_BATCHES: usize = 1024;
@@ -54,6 +60,17 @@ enum Stage {
     Flowing,
 }
 
+/// Bytes of a stream that are in no spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where they begin: at the beginning of a line.
+    pub start: u64,
+    /// Where they end: at the end of a line.
+    pub end: u64,
+    /// How many lines they were; 0 if nobody knows.
+    pub lines: u64,
+}
+
 /// The state of one lane.
 #[derive(Debug)]
 pub struct Publisher {
@@ -70,6 +87,8 @@ pub struct Publisher {
     piece_bytes: usize,
     /// The offset of a read under way.
     reading: Option<u64>,
+    /// What was given up and is not acknowledged, in order. Bound: the caller's.
+    gaps: VecDeque<Gap>,
     /// Bound: what one call makes, the caller takes all.
     actions: VecDeque<PublisherAction>,
 }
@@ -88,6 +107,7 @@ impl Publisher {
             unacknowledged: VecDeque::new(),
             piece_bytes: 0,
             reading: None,
+            gaps: VecDeque::new(),
             actions: VecDeque::new(),
         }
     }
@@ -96,6 +116,14 @@ impl Publisher {
     pub fn handle_spooled(&mut self, end: u64) {
         self.spooled = self.spooled.max(end);
         self.pump();
+    }
+
+    /// What follows in the stream was given up; it begins where the spool ends.
+    pub fn handle_gap(&mut self, gap: Gap) {
+        if gap.end > self.acknowledged {
+            self.gaps.push_back(gap);
+        }
+        self.handle_spooled(gap.end);
     }
 
     /// The bytes of a [`Read`](PublisherAction::Read): all that were asked for.
@@ -178,6 +206,9 @@ impl Publisher {
             {
                 self.unacknowledged.pop_front();
             }
+            while self.gaps.front().is_some_and(|gap| gap.end <= end) {
+                self.gaps.pop_front();
+            }
             self.actions.push_back(PublisherAction::Acknowledged(end));
         }
         if self.published < end {
@@ -204,18 +235,44 @@ impl Publisher {
     }
 
     fn pump(&mut self) {
-        let in_window = self.published - self.acknowledged < WINDOW_BYTES
-            && self.unacknowledged.len() < WINDOW_BATCHES;
-        let length = (self.spooled - self.published).min(MESSAGE_BYTES_MAX as u64) as usize;
-        // A line that has begun is published to its end, whatever the window.
-        let may_read = in_window || self.piece_bytes > 0;
-        if self.stage == Stage::Flowing && self.reading.is_none() && length > 0 && may_read {
-            self.reading = Some(self.published);
-            self.actions.push_back(PublisherAction::Read {
-                offset: self.published,
-                length,
-            });
+        while self.stage == Stage::Flowing && self.reading.is_none() {
+            // A line that has begun is published to its end, whatever the window.
+            let may_read = self.in_window() || self.piece_bytes > 0;
+            if !may_read || self.published == self.spooled {
+                return;
+            }
+            let gap = self.gaps.iter().find(|gap| gap.end > self.published);
+            match gap.copied() {
+                Some(gap) if gap.start <= self.published => self.publish_gap(gap),
+                gap => self.read(gap.map_or(self.spooled, |gap| gap.start)),
+            }
         }
+    }
+
+    fn in_window(&self) -> bool {
+        self.published - self.acknowledged < WINDOW_BYTES
+            && self.unacknowledged.len() < WINDOW_BATCHES
+    }
+
+    fn read(&mut self, end: u64) {
+        self.reading = Some(self.published);
+        self.actions.push_back(PublisherAction::Read {
+            offset: self.published,
+            length: (end - self.published).min(MESSAGE_BYTES_MAX as u64) as usize,
+        });
+    }
+
+    fn publish_gap(&mut self, gap: Gap) {
+        let record = Control::Gap {
+            stream: self.stream,
+            start: self.published,
+            end: gap.end,
+            lines: gap.lines,
+        };
+        self.actions
+            .push_back(PublisherAction::Control(record.encode()));
+        self.published = gap.end;
+        self.unacknowledged.push_back(gap.end);
     }
 
     /// What to do next.
@@ -317,6 +374,53 @@ mod tests {
             batches += run(&mut publisher, &spool).1.len();
         }
         assert_eq!(batches, WINDOW_BATCHES);
+    }
+
+    #[test]
+    fn a_gap_stands_in_the_order_and_is_acknowledged() {
+        let mut spool = b"one\n".to_vec();
+        spool.extend([0; 1000]);
+        spool.extend(b"two\n");
+        let gap = Gap {
+            start: 4,
+            end: 1004,
+            lines: 7,
+        };
+        let mut publisher = Publisher::new(STREAM, 0);
+        publisher.handle_spooled(4);
+        publisher.handle_gap(gap);
+        publisher.handle_spooled(1008);
+        publisher.handle_membership(&members(), false);
+        assert_eq!(run(&mut publisher, &spool).0, [0]);
+        let mut sent = Vec::new();
+        ack(&mut publisher, 0);
+        for _ in 0..2 {
+            while let Some(action) = publisher.poll_action() {
+                match action {
+                    PublisherAction::Read { offset, length } => {
+                        let bytes = &spool[offset as usize..][..length];
+                        publisher.handle_read(offset, Bytes::copy_from_slice(bytes));
+                    }
+                    PublisherAction::Control(bytes) => {
+                        sent.push(format!("{:?}", Control::decode(&bytes).unwrap()))
+                    }
+                    PublisherAction::Data { data, .. } => sent.push(format!("{data:?}")),
+                    PublisherAction::Acknowledged(_) => {}
+                }
+            }
+            assert_eq!(sent.len(), 3, "{sent:?}");
+            assert_eq!((&*sent[0], &*sent[2]), ("b\"one\\n\"", "b\"two\\n\""));
+            assert!(sent[1].contains("start: 4, end: 1004, lines: 7"));
+            sent.clear();
+            // After a reset it is said again.
+            publisher.handle_membership(&members(), true);
+            assert_eq!(run(&mut publisher, &spool).0, [0]);
+            ack(&mut publisher, 0);
+        }
+        ack(&mut publisher, 1004);
+        assert!(publisher.gaps.is_empty() && !publisher.is_drained());
+        ack(&mut publisher, 1008);
+        assert!(publisher.is_drained());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! - [`log`]: one event per line on stderr; [`exit`]: messages and exit codes;
 //! - [`argv`]: GNU manners for programs that parse their options with argh;
 //! - [`signal`]: signals as a file descriptor; [`ready`]: systemd's notification socket;
-//! - [`splice`]: bytes from a pipe into a file; [`listen`]: sockets passed in;
-//! - [`pidfile`] and [`background`] for the old way to run a daemon.
+//! - [`splice`]: bytes from a pipe into a file; [`disk`]: what files cost;
+//! - [`listen`]: sockets passed in; [`pidfile`] and [`background`] for the old way to run a daemon.
 //!
 //! A daemon's `main` is [`exit::main`] around: parse options, [`log::init`], read the file,
 //! [`background::detach`] if asked, [`signal::Signals::install`], open sockets,
@@ -12,6 +12,7 @@
 
 pub mod argv;
 pub mod background;
+pub mod disk;
 pub mod exit;
 pub mod listen;
 pub mod log;

@@ -39,23 +39,6 @@ pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> io::Result<usize> {
     usize::try_from(size).map_err(|_| io::Error::last_os_error())
 }
 
-/// Bytes that may still be written to the file system of this file by its user.
-///
-/// # Errors
-/// As fstatvfs(3).
-pub fn free_bytes(file: impl AsFd) -> io::Result<u64> {
-    let mut status = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: the struct is as large as the call expects, and all zeroes are a valid one.
-    let (result, status) = unsafe {
-        let result = libc::fstatvfs(file.as_fd().as_raw_fd(), status.as_mut_ptr());
-        (result, status.assume_init())
-    };
-    if result == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(status.f_bavail.saturating_mul(status.f_frsize))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, OpenOptions};
@@ -82,7 +65,6 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"\0\0\0one\ntwo\nthree\n");
         let no_pipe = splice(&file, &file, 0, 1).unwrap_err();
         assert_eq!(no_pipe.kind(), io::ErrorKind::InvalidInput);
-        assert!(free_bytes(&file).unwrap() > 0);
         fs::remove_file(&path).unwrap();
     }
 }

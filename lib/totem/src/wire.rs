@@ -17,6 +17,17 @@ impl From<bytes::TryGetError> for Malformed {
     }
 }
 
+/// Reads a number that only ever grows, by little. No member can have come to 2^63, so what is
+/// reckoned with it does not overflow, whoever made the packet.
+fn get_growing(body: &mut &[u8]) -> Result<u64, Malformed> {
+    let number = body.try_get_u64_le()?;
+    if number >> 63 == 0 {
+        Ok(number)
+    } else {
+        Err(Malformed)
+    }
+}
+
 /// Bytes of a data body before its chunks: see [`DataHeader`].
 pub(crate) const DATA_HEADER_BYTES: usize = 16;
 
@@ -44,7 +55,7 @@ impl DataHeader {
 
     pub(crate) fn get(body: &mut &[u8]) -> Result<DataHeader, Malformed> {
         Ok(DataHeader {
-            seq: body.try_get_u64_le()?,
+            seq: get_growing(body)?,
             hop: body.try_get_u32_le()?,
             origin: body.try_get_u16_le()?,
             old_ring: body.try_get_u16_le()?,
@@ -114,9 +125,9 @@ impl Token {
     pub(crate) fn get(mut body: &[u8]) -> Result<Token, Malformed> {
         let body = &mut body;
         let mut token = Token {
-            hop: body.try_get_u64_le()?,
-            seq: body.try_get_u64_le()?,
-            aru: body.try_get_u64_le()?,
+            hop: get_growing(body)?,
+            seq: get_growing(body)?,
+            aru: get_growing(body)?,
             aru_by: body.try_get_u16_le()?,
             recovered: get_bool(body)?,
             recovered_by: body.try_get_u16_le()?,
@@ -132,7 +143,7 @@ impl Token {
         for _ in 0..count {
             token.requests.push(Request {
                 old_ring: body.try_get_u16_le()?,
-                first: body.try_get_u64_le()?,
+                first: get_growing(body)?,
                 count: body.try_get_u16_le()?,
             });
         }
@@ -369,7 +380,7 @@ fn get_hello(body: &mut &[u8]) -> Result<Hello, Malformed> {
         ring: get_ring(body)?,
         gathering: get_bool(body)?,
         promised: get_ring(body)?,
-        counter: body.try_get_u64_le()?,
+        counter: get_growing(body)?,
         members: get_list(body, get_member)?,
         heard: get_list(body, |body| {
             Ok(Heard {
@@ -407,8 +418,8 @@ fn get_form(body: &mut &[u8]) -> Result<Form, Malformed> {
             Ok(OldRing {
                 ring: get_ring(body)?,
                 members: get_list(body, |body| Ok(body.try_get_u16_le()?))?,
-                stable: body.try_get_u64_le()?,
-                aru: body.try_get_u64_le()?,
+                stable: get_growing(body)?,
+                aru: get_growing(body)?,
                 held: Held {
                     bits: get_bytes(body)?.to_vec(),
                 },
@@ -435,7 +446,7 @@ fn put_ring(ring: &RingId, out: &mut Vec<u8>) {
 
 fn get_ring(body: &mut &[u8]) -> Result<RingId, Malformed> {
     Ok(RingId {
-        counter: body.try_get_u64_le()?,
+        counter: get_growing(body)?,
         representative: MemberId(body.try_get_u32_le()?),
         incarnation: Incarnation(body.try_get_u64_le()?),
     })
@@ -624,6 +635,21 @@ mod tests {
             (13, true, false, true)
         );
         assert!(!old.holds(14));
+    }
+
+    #[test]
+    fn a_number_that_nobody_can_have_come_to_is_refused() {
+        let token = |hop| {
+            let mut out = Vec::new();
+            Token {
+                hop,
+                ..Token::default()
+            }
+            .put(&mut out);
+            Token::get(&out).map(|token| token.hop)
+        };
+        assert_eq!(token((1 << 63) - 1), Ok((1 << 63) - 1));
+        assert_eq!(token(1 << 63), Err(Malformed));
     }
 
     proptest! {

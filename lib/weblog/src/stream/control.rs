@@ -3,6 +3,9 @@
 //! A message begins with the version and the kind; numbers are big-endian. What is not understood
 //! is no record, and whoever receives it ignores it.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::{Buf as _, Bytes};
 
 use super::journal::NAME_BYTES_MAX;
@@ -15,6 +18,9 @@ pub(super) const ACKS_MAX: usize = 4096;
 
 /// Bound: bytes of an entry in one chunk.
 pub(super) const CHUNK_BYTES_MAX: usize = 120_000;
+
+/// Bound: loggers in one list of marks.
+const MARKS_MAX: usize = 255;
 
 /// Bound: bytes of a private group's name.
 const SESSION_BYTES_MAX: usize = 64;
@@ -62,18 +68,31 @@ pub(super) enum Control {
         position: u64,
         hash: Option<u64>,
     },
-    /// Private: part of the entry after this position.
+    /// Private: bytes of the answer, from this offset of it on. An answer is entries one after the
+    /// other, each with its length before it.
     Chunk {
         id: u32,
-        position: u64,
-        start: u32,
-        total: u32,
+        offset: u64,
+        /// The entries up to here stay.
+        commit: u64,
         data: Bytes,
     },
-    /// Private: that was all of this answer; the next position is this.
+    /// Private: the answer was taken up to this offset, send more.
+    More { id: u32, offset: u64 },
+    /// Private: that was all; it ends at this position.
     End { id: u32, position: u64 },
+    /// Private: the entries before this position are not here any more.
+    Gone { id: u32, position: u64 },
     /// Private: our journals do not agree up to there.
     Mismatch { id: u32 },
+    /// Participant, once a second: its clock, in seconds of the epoch, and what it has of others.
+    Tick {
+        round: RoundId,
+        second: u64,
+        marks: Marks,
+    },
+    /// Logger: an administrator has given up this one.
+    Forget { name: String },
     /// Publisher: these bytes of the stream were given up, about so many lines (0: nobody knows).
     /// It stands in the order of the batches, and is acknowledged as they are.
     Gap {
@@ -83,6 +102,9 @@ pub(super) enum Control {
         lines: u64,
     },
 }
+
+/// How far a logger has the journals of others, by their names, each on its disk.
+pub(super) type Marks = Vec<(String, u64)>;
 
 /// What a logger has, as it says at the beginning of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,17 +160,32 @@ impl Control {
             }
             Control::Chunk {
                 id,
-                position,
-                start,
-                total,
+                offset,
+                commit,
                 data,
             } => out
                 .bytes(&id.to_be_bytes())
-                .number(*position)
-                .bytes(&start.to_be_bytes())
-                .bytes(&total.to_be_bytes())
+                .number(*offset)
+                .number(*commit)
                 .bytes(data),
-            Control::End { id, position } => out.bytes(&id.to_be_bytes()).number(*position),
+            Control::More { id, offset } => out.bytes(&id.to_be_bytes()).number(*offset),
+            Control::End { id, position } | Control::Gone { id, position } => {
+                out.bytes(&id.to_be_bytes()).number(*position)
+            }
+            Control::Tick {
+                round,
+                second,
+                marks,
+            } => {
+                out.round(*round).number(*second);
+                for (name, position) in marks {
+                    out.number(*position)
+                        .bytes(&[name.len() as u8])
+                        .bytes(name.as_bytes());
+                }
+                &mut out
+            }
+            Control::Forget { name } => out.bytes(name.as_bytes()),
             Control::Mismatch { id } => out.bytes(&id.to_be_bytes()),
             Control::Gap {
                 stream,
@@ -179,6 +216,10 @@ impl Control {
             Control::Chunk { .. } => 11,
             Control::End { .. } => 12,
             Control::Mismatch { .. } => 13,
+            Control::Tick { .. } => 16,
+            Control::Forget { .. } => 17,
+            Control::More { .. } => 18,
+            Control::Gone { .. } => 19,
             Control::Gap { .. } => 14,
         }
     }
@@ -249,9 +290,8 @@ impl Control {
             },
             11 => Control::Chunk {
                 id: input.try_get_u32().ok()?,
-                position: input.try_get_u64().ok()?,
-                start: input.try_get_u32().ok()?,
-                total: input.try_get_u32().ok()?,
+                offset: input.try_get_u64().ok()?,
+                commit: input.try_get_u64().ok()?,
                 data: rest(input, CHUNK_BYTES_MAX)?,
             },
             12 => Control::End {
@@ -267,9 +307,43 @@ impl Control {
                 end: input.try_get_u64().ok()?,
                 lines: input.try_get_u64().ok()?,
             },
+            16 => tick(input)?,
+            17 => Control::Forget { name: name(input)? },
+            18 => Control::More {
+                id: input.try_get_u32().ok()?,
+                offset: input.try_get_u64().ok()?,
+            },
+            19 => Control::Gone {
+                id: input.try_get_u32().ok()?,
+                position: input.try_get_u64().ok()?,
+            },
             _ => return None,
         })
     }
+}
+
+fn tick(input: &mut Bytes) -> Option<Control> {
+    let round = round(input)?;
+    let second = input.try_get_u64().ok()?;
+    let mut marks = Marks::new();
+    while !input.is_empty() {
+        let position = input.try_get_u64().ok()?;
+        let length = usize::from(input.try_get_u8().ok()?);
+        if length > input.len() || marks.len() >= MARKS_MAX {
+            return None;
+        }
+        marks.push((name(&mut input.split_to(length))?, position));
+    }
+    Some(Control::Tick {
+        round,
+        second,
+        marks,
+    })
+}
+
+fn name(input: &mut Bytes) -> Option<String> {
+    let name = rest(input, NAME_BYTES_MAX)?;
+    Some(std::str::from_utf8(&name).ok()?.to_owned())
 }
 
 fn stream(input: &mut Bytes) -> Option<StreamId> {
@@ -298,9 +372,8 @@ fn state(input: &mut Bytes) -> Option<Control> {
     }
     let [promise, last_term, length, hash, entry_bytes] = numbers;
     let round = round(input)?;
-    let name = rest(input, NAME_BYTES_MAX)?;
     let state = State {
-        name: std::str::from_utf8(&name).ok()?.to_owned(),
+        name: name(input)?,
         promise,
         last_term,
         length,
@@ -328,102 +401,5 @@ impl Writer {
 
     fn round(&mut self, round: RoundId) -> &mut Writer {
         self.bytes(&round.view.0).bytes(&round.number.to_be_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn every_kind() -> Vec<Control> {
-        let stream = StreamId([3; 16]);
-        let round = RoundId {
-            view: ViewId([9; 12]),
-            number: 2,
-        };
-        vec![
-            Control::Header { stream, offset: 1 },
-            Control::Ack(vec![(stream, 7), (StreamId([4; 16]), u64::MAX)]),
-            Control::State {
-                round,
-                state: State {
-                    name: "a".to_owned(),
-                    promise: 1,
-                    last_term: 2,
-                    length: 3,
-                    hash: 4,
-                    entry_bytes: 5,
-                },
-            },
-            Control::Synced { round, hash: 5 },
-            Control::Go { round },
-            Control::Durable {
-                round,
-                index: 1,
-                position: 2,
-            },
-            Control::Alive { round },
-            Control::Strike {
-                round,
-                session: (*b"#=a#host").into(),
-            },
-            Control::Rejoin { view: round.view },
-            Control::Fetch {
-                id: 1,
-                position: 2,
-                hash: Some(3),
-            },
-            Control::Fetch {
-                id: 1,
-                position: 2,
-                hash: None,
-            },
-            Control::Chunk {
-                id: 1,
-                position: 2,
-                start: 3,
-                total: 9,
-                data: Bytes::from_static(b"data"),
-            },
-            Control::End { id: 1, position: 4 },
-            Control::Mismatch { id: 1 },
-            Control::Gap {
-                stream,
-                start: 1,
-                end: 2,
-                lines: 3,
-            },
-        ]
-    }
-
-    #[test]
-    fn every_record_comes_back() {
-        for record in every_kind() {
-            assert_eq!(Control::decode(&record.encode()), Some(record));
-        }
-    }
-
-    #[test]
-    fn nonsense_is_no_record_or_reads_as_written() {
-        assert_eq!(Control::decode(&Bytes::new()), None);
-        for record in every_kind() {
-            let bytes = record.encode();
-            for length in 0..bytes.len() {
-                if let Some(other) = Control::decode(&bytes.slice(..length)) {
-                    assert_eq!(other.encode(), bytes.slice(..length));
-                }
-            }
-            for index in 0..bytes.len() {
-                for value in [0, 1, 0x7f, 0xff] {
-                    let mut changed = bytes.to_vec();
-                    changed[index] = value;
-                    if let Some(other) = Control::decode(&changed.clone().into()) {
-                        assert_eq!(other.encode(), changed);
-                    }
-                }
-            }
-        }
-        let long = [&[VERSION, 2][..], &vec![0; 24 * (ACKS_MAX + 1)]].concat();
-        assert_eq!(Control::decode(&long.into()), None);
     }
 }

@@ -16,6 +16,11 @@ pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     fold(state ^ u64::from_le_bytes(last), KEYS[0])
 }
 
+/// The hash of two numbers, in this order.
+pub(super) fn mix(left: u64, right: u64) -> u64 {
+    fold(fold(left ^ KEYS[0], KEYS[1]) ^ right, KEYS[0])
+}
+
 /// Both halves of the product, so that no bit of either factor is lost.
 fn fold(left: u64, right: u64) -> u64 {
     let product = u128::from(left) * u128::from(right | 1);

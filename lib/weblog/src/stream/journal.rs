@@ -2,308 +2,427 @@
 //!
 //! The file is only ever appended to, even where entries are taken back, so a crash leaves a prefix
 //! of it and perhaps a torn record. What a journal knows is a function of its records in order:
-//! [`Journal::apply`] is all there is, at work as after a crash.
+//! [`Journal::apply`] is all there is, at work as after a crash. Memory does not grow with the
+//! count of entries: where they are is known by a point in each [`POINT_BYTES`], and the file is
+//! read from there.
+//!
+//! Now and then a segment begins, with what the entries before it come to; what stands before a
+//! segment can be removed when nobody needs it.
 
-use std::collections::{BTreeMap, VecDeque};
+pub(super) mod reader;
+pub(super) mod record;
+#[cfg(test)]
+mod tests;
 
-use bytes::{Buf as _, Bytes};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::hash::hash;
+use bytes::Bytes;
+
+use super::StreamId;
+use super::hash::mix;
 use super::ranges::Ranges;
-use super::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, StreamId};
+use record::{Base, Parsed};
+pub(super) use record::{NAME_BYTES_MAX, Record};
 
-/// Length of the data, kind, checksum.
-const HEADER_BYTES: usize = 4 + 1 + 8;
+/// Distance of the points from which the file is read.
+/// The tests' journals are small.
+const POINT_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
-/// Longest record without its header: a batch of the longest line, begun in the middle of a
-/// message, and what stands before its data.
-const BODY_BYTES_MAX: usize = LINE_BYTES_MAX + 2 * MESSAGE_BYTES_MAX + 32;
+/// Length of a segment, or a little more.
+pub(super) const SEGMENT_BYTES: u64 = if cfg!(test) { 6 << 10 } else { 64 << 20 };
 
-/// Bound: bytes of a logger's name.
-pub(super) const NAME_BYTES_MAX: usize = 64;
-
-/// What a journal is made of: entries, which have positions, and notes, which have none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
-    /// Entry: whole lines of a stream.
-    Batch {
-        stream: StreamId,
-        offset: u64,
-        data: Bytes,
-    },
-    /// Entry: lines of a sender that does not number them.
-    Plain { data: Bytes },
-    /// Entry: the round of this term begins.
-    Term(u64),
-    /// Note: no round of a lower term will be taken part in.
-    Promise(u64),
-    /// Note: the entries up to this position stay.
-    Commit(u64),
-    /// Note: the entries from this position on are taken back.
-    Truncate(u64),
-    /// Note: everything that this logger had up to this position of its journal is here.
-    Mark { peer: String, position: u64 },
-}
-
-impl Record {
-    /// Whether it has a position.
-    pub(super) fn is_entry(&self) -> bool {
-        matches!(
-            self,
-            Record::Batch { .. } | Record::Plain { .. } | Record::Term(_)
-        )
-    }
-
-    fn kind(&self) -> u8 {
-        match self {
-            Record::Batch { .. } => 1,
-            Record::Plain { .. } => 2,
-            Record::Term(_) => 3,
-            Record::Promise(_) => 4,
-            Record::Commit(_) => 5,
-            Record::Truncate(_) => 6,
-            Record::Mark { .. } => 7,
-        }
-    }
-
-    /// The record without its place in a file: a byte for the kind, then the rest.
-    pub(super) fn to_body(&self) -> Vec<u8> {
-        let mut body = vec![self.kind()];
-        match self {
-            Record::Batch {
-                stream,
-                offset,
-                data,
-            } => {
-                body.extend_from_slice(&stream.0);
-                body.extend_from_slice(&offset.to_be_bytes());
-                body.extend_from_slice(data);
-            }
-            Record::Plain { data } => body.extend_from_slice(data),
-            Record::Term(number)
-            | Record::Promise(number)
-            | Record::Commit(number)
-            | Record::Truncate(number) => body.extend_from_slice(&number.to_be_bytes()),
-            Record::Mark { peer, position } => {
-                body.extend_from_slice(&position.to_be_bytes());
-                body.extend_from_slice(peer.as_bytes());
-            }
-        }
-        body
-    }
-
-    /// Reads what [`to_body`](Self::to_body) has written; none if it makes no sense.
-    pub(super) fn from_body(mut body: Bytes) -> Option<Record> {
-        if body.len() > BODY_BYTES_MAX {
-            return None;
-        }
-        let kind = body.try_get_u8().ok()?;
-        let number = |mut body: Bytes| {
-            let number = body.try_get_u64().ok()?;
-            body.is_empty().then_some(number)
-        };
-        let record = match kind {
-            1 => {
-                let mut stream = [0; 16];
-                body.try_copy_to_slice(&mut stream).ok()?;
-                let offset = body.try_get_u64().ok()?;
-                offset.checked_add(body.len() as u64)?;
-                Record::Batch {
-                    stream: StreamId(stream),
-                    offset,
-                    data: body,
-                }
-            }
-            2 => Record::Plain { data: body },
-            3 => Record::Term(number(body)?),
-            4 => Record::Promise(number(body)?),
-            5 => Record::Commit(number(body)?),
-            6 => Record::Truncate(number(body)?),
-            7 => {
-                let position = body.try_get_u64().ok()?;
-                let peer = std::str::from_utf8(&body).ok()?;
-                let fits = peer.len() <= NAME_BYTES_MAX;
-                fits.then(|| Record::Mark {
-                    peer: peer.to_owned(),
-                    position,
-                })?
-            }
-            _ => return None,
-        };
-        Some(record)
-    }
-
-    /// The record as it stands at offset `at` of the file.
-    fn encode(&self, at: u64) -> Vec<u8> {
-        let body = self.to_body();
-        let data = &body[1..];
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + data.len());
-        bytes.extend_from_slice(&(data.len() as u32).to_be_bytes());
-        bytes.push(self.kind());
-        bytes.extend_from_slice(&checksum(at, &body).to_be_bytes());
-        bytes.extend_from_slice(data);
-        bytes
-    }
-
-    /// Reads the record at offset `at` of the file; gives it and its length there, or none if the
-    /// bytes are not all of a record.
-    pub(super) fn decode(bytes: &[u8], at: u64) -> Option<(Record, usize)> {
-        let mut header = bytes.get(..HEADER_BYTES)?;
-        let length = header.get_u32() as usize;
-        if length > BODY_BYTES_MAX {
-            return None;
-        }
-        let kind = header.get_u8();
-        let sum = header.get_u64();
-        let data = bytes.get(HEADER_BYTES..HEADER_BYTES + length)?;
-        let body = [&[kind], data].concat();
-        if checksum(at, &body) != sum {
-            return None;
-        }
-        Some((Record::from_body(body.into())?, HEADER_BYTES + length))
-    }
-}
-
-/// The place counts too: bytes of an older file do not pass for a record.
-fn checksum(at: u64, body: &[u8]) -> u64 {
-    hash(at, body)
-}
-
-/// What the entries up to a position are.
+/// An entry from which the file can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    /// Running hash of all entries up to this one.
+struct Point {
+    /// Count of entries before it, and their running hash.
+    position: u64,
     hash: u64,
-    /// Where its record begins in the file.
     at: u64,
-    /// Length of its record.
-    length: u32,
+}
+
+/// A stretch of the file: the records from `at` on, with the entries after `position`, up to the
+/// one that makes `until`. Notes stand between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Offset in the journal's file.
+    pub at: u64,
+    /// Count of the entries before it.
+    pub position: u64,
+    /// Count of the entries up to its end.
+    pub until: u64,
+    /// Running hash of the entries before it.
+    pub(super) hash: u64,
+}
+
+/// What an entry beyond the commit point has changed.
+#[derive(Clone, Debug)]
+struct Provisional {
+    hash_before: u64,
+    bytes: u64,
+    change: Change,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Nothing,
+    /// Of a stream these bytes were added; `given_up` of them without any.
+    Range {
+        stream: StreamId,
+        start: u64,
+        end: u64,
+        given_up: u64,
+    },
+    /// The ordered time was this before.
+    Time(u64),
+    Forgotten(String),
 }
 
 /// What a journal says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Journal {
-    /// One for each position: 24 bytes for a batch of up to 1 MiB.
-    entries: Vec<Entry>,
-    /// Length of the file.
+    /// Whether entries can be taken back until a `Commit`.
+    provisional_entries: bool,
+    length: u64,
+    hash: u64,
+    points: VecDeque<Point>,
+    /// Segments that the file may begin with: offset, and the count of entries before it. The first
+    /// is the one it does begin with.
+    segments: VecDeque<(u64, u64)>,
+    /// Offset of the end of the file.
     file_bytes: u64,
     /// Length of all entries' records.
     entry_bytes: u64,
     commit: u64,
     promise: u64,
-    /// Positions and numbers of the terms, in order.
+    /// Positions and numbers of the last committed term and those after it.
     terms: Vec<(u64, u64)>,
+    time: u64,
+    gap_bytes: u64,
+    /// Loggers that were given up.
+    forgotten: BTreeSet<String>,
     marks: BTreeMap<String, u64>,
     streams: BTreeMap<StreamId, Ranges>,
-    /// What the entries beyond the commit point have added, one for each.
-    provisional: VecDeque<Option<(StreamId, u64, u64)>>,
+    /// One for each entry beyond the commit point.
+    provisional: VecDeque<Provisional>,
 }
 
 impl Journal {
-    /// Takes a record, whose bytes in the file are `length`.
-    fn apply(&mut self, record: &Record, length: usize) {
-        if record.is_entry() {
-            self.entries.push(Entry {
-                hash: hash(self.hash(), &record.to_body()),
-                at: self.file_bytes,
-                length: length as u32,
-            });
-            self.entry_bytes += length as u64;
-            let mut added = None;
-            match record {
-                Record::Batch {
-                    stream,
-                    offset,
-                    data,
-                } => {
-                    let end = offset + data.len() as u64;
-                    self.streams
-                        .entry(*stream)
-                        .or_default()
-                        .insert(*offset, end);
-                    added = Some((*stream, *offset, end));
-                }
-                Record::Term(term) => self.terms.push((self.length(), *term)),
-                _ => {}
-            }
-            self.provisional.push_back(added);
+    /// An empty one. Entries of a file that begins with a segment after offset 0 are replayed
+    /// after [`begin_at`](Self::begin_at).
+    pub(super) fn new(provisional_entries: bool) -> Journal {
+        Journal {
+            provisional_entries,
+            length: 0,
+            hash: 0,
+            points: VecDeque::from([Point {
+                position: 0,
+                hash: 0,
+                at: 0,
+            }]),
+            segments: VecDeque::from([(0, 0)]),
+            file_bytes: 0,
+            entry_bytes: 0,
+            commit: 0,
+            promise: 0,
+            terms: Vec::new(),
+            time: 0,
+            gap_bytes: 0,
+            forgotten: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            provisional: VecDeque::new(),
         }
+    }
+
+    /// The file begins at this offset: what stood before has been removed.
+    pub(super) fn begin_at(&mut self, at: u64) {
+        self.file_bytes = at;
+    }
+
+    /// Takes a record, of which the body's hash and the length in the file are given.
+    fn apply(&mut self, record: &Record, body_hash: u64, length: usize) {
+        if record.is_entry() {
+            self.apply_entry(record, body_hash, length as u64);
+        }
+        let end = self.file_bytes + length as u64;
         match record {
             Record::Promise(term) => self.promise = self.promise.max(*term),
-            Record::Commit(position) => {
-                let position = (*position).min(self.length());
-                let newly = position.saturating_sub(self.commit);
-                self.provisional.drain(..newly as usize);
-                self.commit += newly;
-            }
-            Record::Truncate(position) => self.take_back(*position),
+            Record::Commit(position) => self.commit_to(*position),
+            Record::Truncate(position) => self.take_back(*position, end),
             Record::Mark { peer, position } => {
                 self.marks.insert(peer.clone(), *position);
             }
-            Record::Batch { .. } | Record::Plain { .. } | Record::Term(_) => {}
-        }
-        self.file_bytes += length as u64;
-    }
-
-    fn take_back(&mut self, position: u64) {
-        while self.length() > position.max(self.commit) {
-            let entry = self.entries.pop();
-            self.entry_bytes -= entry.map_or(0, |entry| u64::from(entry.length));
-            if let Some(Some((stream, start, end))) = self.provisional.pop_back()
-                && let Some(ranges) = self.streams.get_mut(&stream)
-            {
-                ranges.remove(start, end);
-                if ranges.is_empty() {
-                    self.streams.remove(&stream);
+            Record::Base(base) => self.apply_base(base),
+            Record::Known { stream, ranges } => {
+                let known = self.streams.entry(*stream).or_default();
+                for &(start, end) in ranges {
+                    known.insert(start, end);
                 }
             }
+            _ => {}
         }
-        let length = self.length();
+        self.file_bytes = end;
+    }
+
+    fn apply_entry(&mut self, record: &Record, body_hash: u64, length: u64) {
+        let here = Point {
+            position: self.length,
+            hash: self.hash,
+            at: self.file_bytes,
+        };
+        let last = self.points.back().map_or(0, |point| point.at);
+        if self.file_bytes - last >= POINT_BYTES {
+            self.points.push_back(here);
+        }
+        let change = self.change_by(record);
+        self.length += 1;
+        self.hash = mix(self.hash, body_hash);
+        self.entry_bytes += length;
+        if self.provisional_entries {
+            self.provisional.push_back(Provisional {
+                hash_before: here.hash,
+                bytes: length,
+                change,
+            });
+        } else {
+            self.commit = self.length;
+        }
+        if let Record::Term(term) = record {
+            self.terms.push((self.length, *term));
+        }
+    }
+
+    fn change_by(&mut self, record: &Record) -> Change {
+        let (stream, start, end, given_up) = match record {
+            Record::Batch {
+                stream,
+                offset,
+                data,
+            } => (*stream, *offset, *offset + data.len() as u64, 0),
+            Record::Gap {
+                stream, start, end, ..
+            } => (*stream, *start, *end, end.saturating_sub(*start)),
+            Record::Time(second) => {
+                return Change::Time(std::mem::replace(&mut self.time, *second));
+            }
+            Record::Forget(name) => {
+                self.forgotten.insert(name.clone());
+                return Change::Forgotten(name.clone());
+            }
+            _ => return Change::Nothing,
+        };
+        self.gap_bytes += given_up;
+        self.streams.entry(stream).or_default().insert(start, end);
+        Change::Range {
+            stream,
+            start,
+            end,
+            given_up,
+        }
+    }
+
+    fn commit_to(&mut self, position: u64) {
+        let position = position.min(self.length);
+        let newly = position.saturating_sub(self.commit);
+        self.provisional.drain(..newly as usize);
+        self.commit += newly;
+        let commit = self.commit;
+        let old = self.terms.iter().filter(|(at, _)| *at <= commit).count();
+        self.terms.drain(..old.saturating_sub(1));
+    }
+
+    /// A segment's first record: what it says is known, unless the file begins with it.
+    fn apply_base(&mut self, base: &Base) {
+        let at = self.file_bytes;
+        if self.length == 0 && base.position > 0 {
+            self.length = base.position;
+            self.hash = base.hash;
+            self.entry_bytes = base.entry_bytes;
+            self.time = base.time;
+            self.gap_bytes = base.gap_bytes;
+            self.terms = vec![(base.position, base.last_term)];
+            // Only what is committed is ever removed from before a segment.
+            self.commit = base.position;
+            self.points.clear();
+            self.segments.clear();
+        }
+        self.points.push_back(Point {
+            position: self.length,
+            hash: self.hash,
+            at,
+        });
+        self.segments.push_back((at, self.length));
+    }
+
+    /// Takes entries back; `end` is the offset where the next record begins.
+    fn take_back(&mut self, position: u64, end: u64) {
+        if self.length <= position.max(self.commit) {
+            return;
+        }
+        while self.length > position.max(self.commit)
+            && let Some(last) = self.provisional.pop_back()
+        {
+            self.length -= 1;
+            self.hash = last.hash_before;
+            self.entry_bytes -= last.bytes;
+            self.undo(last.change);
+        }
+        let length = self.length;
         self.terms.retain(|&(position, _)| position <= length);
+        // Behind a point all entries up to the next one are in force.
+        while self
+            .points
+            .back()
+            .is_some_and(|point| point.position > length)
+        {
+            self.points.pop_back();
+        }
+        self.points.push_back(Point {
+            position: length,
+            hash: self.hash,
+            at: end,
+        });
+        // A segment whose base speaks of entries that are none is no place to begin.
+        while self.segments.len() > 1
+            && self
+                .segments
+                .back()
+                .is_some_and(|segment| segment.1 > length)
+        {
+            self.segments.pop_back();
+        }
+    }
+
+    fn undo(&mut self, change: Change) {
+        match change {
+            Change::Nothing => {}
+            Change::Range {
+                stream,
+                start,
+                end,
+                given_up,
+            } => {
+                self.gap_bytes -= given_up;
+                if let Some(ranges) = self.streams.get_mut(&stream) {
+                    ranges.remove(start, end);
+                    if ranges.is_empty() {
+                        self.streams.remove(&stream);
+                    }
+                }
+            }
+            Change::Time(second) => self.time = second,
+            Change::Forgotten(name) => {
+                self.forgotten.remove(&name);
+            }
+        }
     }
 
     /// Adds a record; gives its bytes, for the end of the file.
     pub(super) fn append(&mut self, record: &Record) -> Bytes {
-        let bytes = record.encode(self.file_bytes);
-        self.apply(record, bytes.len());
+        let mut bytes = Vec::new();
+        let body_hash = record.encode(self.file_bytes, &mut bytes);
+        self.apply(record, body_hash, bytes.len());
         bytes.into()
     }
 
     /// Takes the next bytes of a file that is read again; gives how many were whole records.
     pub(super) fn replay(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
-        while let Some((record, length)) = Record::decode(&bytes[taken..], self.file_bytes) {
-            self.apply(&record, length);
+        while let Parsed::Record(record, body_hash, length) =
+            Record::parse(&bytes[taken..], self.file_bytes)
+        {
+            self.apply(&record, body_hash, length);
             taken += length;
         }
         taken
     }
 
+    /// Whether the last segment is long enough.
+    pub(super) fn wants_segment(&self) -> bool {
+        let begin = self.segments.back().map_or(0, |segment| segment.0);
+        self.file_bytes - begin >= SEGMENT_BYTES
+    }
+
+    /// What the next segment begins with.
+    pub(super) fn segment_head(&self) -> Vec<Record> {
+        let base = Record::Base(Base {
+            position: self.length,
+            hash: self.hash,
+            entry_bytes: self.entry_bytes,
+            last_term: self.last_term(),
+            time: self.time,
+            gap_bytes: self.gap_bytes,
+        });
+        let marks = self.marks.iter().map(|(peer, &position)| Record::Mark {
+            peer: peer.clone(),
+            position,
+        });
+        let known = self.streams.iter().flat_map(|(&stream, ranges)| {
+            let spans: Vec<_> = ranges.iter().collect();
+            let known = |part: &[(u64, u64)]| Record::Known {
+                stream,
+                ranges: part.to_vec(),
+            };
+            spans
+                .chunks(record::RANGES_MAX)
+                .map(known)
+                .collect::<Vec<_>>()
+        });
+        let promise = Record::Promise(self.promise());
+        [base, promise]
+            .into_iter()
+            .chain(marks)
+            .chain(known)
+            .collect()
+    }
+
+    /// Lets go of the segments that hold no entry after `position`; gives the offset where the
+    /// file may begin now.
+    pub(super) fn remove_before(&mut self, position: u64) -> u64 {
+        let position = position.min(self.commit);
+        while self.segments.get(1).is_some_and(|next| next.1 <= position) {
+            self.segments.pop_front();
+        }
+        let begin = self.segments.front().map_or(0, |segment| segment.0);
+        while self.points.front().is_some_and(|point| point.at < begin) {
+            self.points.pop_front();
+        }
+        begin
+    }
+
+    /// Count of the entries that were removed, or were never here.
+    pub(super) fn first_position(&self) -> u64 {
+        self.points.front().map_or(0, |point| point.position)
+    }
+
+    /// Where to read the entries after a position, and maybe some before it; none if they are
+    /// not here.
+    pub(super) fn stretch(&self, position: u64) -> Option<Stretch> {
+        let index = self
+            .points
+            .partition_point(|point| point.position <= position);
+        // Of several points at one position the last one is in force.
+        let point = self.points.get(index.checked_sub(1)?)?;
+        let next = self.points.get(index);
+        (position <= self.length).then(|| Stretch {
+            at: point.at,
+            position: point.position,
+            until: next.map_or(self.length, |next| next.position),
+            hash: point.hash,
+        })
+    }
+
     /// Count of entries.
     pub(super) fn length(&self) -> u64 {
-        self.entries.len() as u64
+        self.length
     }
 
     /// Running hash of all entries.
     pub(super) fn hash(&self) -> u64 {
-        self.entries.last().map_or(0, |entry| entry.hash)
+        self.hash
     }
 
-    /// Running hash of the entries up to a position; none beyond the end.
-    pub(super) fn hash_at(&self, position: u64) -> Option<u64> {
-        match position.checked_sub(1) {
-            None => Some(0),
-            Some(index) => Some(self.entries.get(usize::try_from(index).ok()?)?.hash),
-        }
-    }
-
-    /// Where in the file the entry after a position is: offset and length.
-    pub(super) fn place(&self, position: u64) -> Option<(u64, usize)> {
-        let entry = self.entries.get(usize::try_from(position).ok()?)?;
-        Some((entry.at, entry.length as usize))
-    }
-
-    /// Length of the file.
+    /// Offset of the end of the file.
     pub(super) fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
@@ -328,6 +447,21 @@ impl Journal {
         self.terms.last().map_or(0, |&(_, term)| term)
     }
 
+    /// The ordered time, in seconds of the epoch.
+    pub(super) fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// How many bytes publishers have given up.
+    pub(super) fn gap_bytes(&self) -> u64 {
+        self.gap_bytes
+    }
+
+    /// Whether a logger was given up.
+    pub(super) fn is_forgotten(&self, name: &str) -> bool {
+        self.forgotten.contains(name)
+    }
+
     /// How far a peer's journal is known to be contained in this one.
     pub(super) fn mark(&self, peer: &str) -> u64 {
         self.marks.get(peer).copied().unwrap_or(0)
@@ -350,102 +484,5 @@ impl Journal {
     /// How many streams are known.
     pub(super) fn stream_count(&self) -> usize {
         self.streams.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STREAM: StreamId = StreamId([7; 16]);
-
-    fn batch(offset: u64, text: &'static [u8]) -> Record {
-        Record::Batch {
-            stream: STREAM,
-            offset,
-            data: Bytes::from_static(text),
-        }
-    }
-
-    fn every_kind() -> Vec<Record> {
-        vec![
-            batch(0, b"one\ntwo\n"),
-            Record::Plain {
-                data: Bytes::from_static(b"\0\xff\r\n"),
-            },
-            Record::Promise(3),
-            Record::Term(3),
-            batch(8, b"three\n"),
-            Record::Commit(2),
-            Record::Truncate(3),
-            Record::Mark {
-                peer: "b".to_owned(),
-                position: 9,
-            },
-            batch(8, b"three\nfour\n"),
-        ]
-    }
-
-    fn summary(journal: &Journal) -> impl PartialEq + std::fmt::Debug + use<> {
-        (
-            (journal.length(), journal.hash(), journal.commit()),
-            (journal.promise(), journal.last_term(), journal.mark("b")),
-            (journal.missing(STREAM, 0, 99), journal.file_bytes()),
-        )
-    }
-
-    #[test]
-    fn a_replay_says_the_same_and_stops_at_a_torn_record() {
-        let mut journal = Journal::default();
-        let mut file = Vec::new();
-        let mut summaries = vec![(0, summary(&journal))];
-        for record in every_kind() {
-            file.extend(journal.append(&record));
-            summaries.push((file.len(), summary(&journal)));
-        }
-        for length in 0..=file.len() {
-            let mut replayed = Journal::default();
-            let taken = replayed.replay(&file[..length]);
-            let expected = summaries.iter().rfind(|(end, _)| *end <= length).unwrap();
-            assert_eq!((taken, summary(&replayed)), *expected);
-        }
-        for at in 0..file.len() {
-            let mut torn = file.clone();
-            torn[at] ^= 0x10;
-            let expected = summaries.iter().rfind(|(end, _)| *end <= at).unwrap();
-            assert_eq!(Journal::default().replay(&torn), expected.0, "byte {at}");
-        }
-    }
-
-    #[test]
-    fn what_is_taken_back_is_missing_again() {
-        let mut journal = Journal::default();
-        for record in every_kind() {
-            journal.append(&record);
-        }
-        assert_eq!(journal.missing(STREAM, 0, 25), [(19, 25)]);
-        journal.append(&Record::Truncate(0));
-        // The commit point is where taking back ends.
-        assert_eq!((journal.length(), journal.last_term()), (2, 0));
-        assert_eq!(journal.promise(), 3);
-        assert_eq!(journal.missing(STREAM, 0, 25), [(8, 25)]);
-    }
-
-    #[test]
-    fn bytes_of_another_place_are_no_record() {
-        let bytes = batch(0, b"line\n").encode(100);
-        assert!(Record::decode(&bytes, 100).is_some());
-        assert_eq!(Record::decode(&bytes, 99), None);
-        let mut long = bytes.clone();
-        long[..4].fill(0xff);
-        assert_eq!(Record::decode(&long, 100), None);
-        for kind in 0..=255 {
-            for length in 0..40 {
-                let body = [vec![kind], vec![0xff; length]].concat();
-                if let Some(record) = Record::from_body(body.clone().into()) {
-                    assert_eq!(record.to_body(), body);
-                }
-            }
-        }
     }
 }

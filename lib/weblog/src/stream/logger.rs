@@ -14,9 +14,12 @@
 
 mod catchup;
 mod commit;
+mod live;
 mod round;
+mod serve;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -24,11 +27,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::StreamId;
-use super::control::{Control, RoundId, State, ViewId};
-use super::journal::{Journal, Record};
+use super::control::{Control, Marks, RoundId, State, ViewId};
+use super::journal::{Journal, Record, Stretch};
 use super::view::{Loggers, SessionName};
-use catchup::{Fetch, Serve};
+use catchup::Fetch;
+use live::LiveRate;
 use round::Round;
+use serve::Serve;
+pub use ticks::ForgetError;
 
 /// Which loggers there have to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +59,16 @@ pub struct LoggerConfig {
     /// With [`Quorum::Majority`], a logger that lacks more than this many bytes of the best
     /// journal is not waited for, if the others are enough.
     pub learn_bytes: u64,
+    /// The share of the bus that catching up may have while live lines flow.
+    pub catchup_percent: u64,
 }
 
 /// What a logger wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoggerAction {
+    /// A segment begins: the journal's file goes on in a file of its own, and can be cut before it
+    /// later.
+    Segment,
     /// Append to the journal's file.
     Append(Bytes),
     /// Sync the journal's file, and call [`handle_synced`](Logger::handle_synced).
@@ -79,7 +90,7 @@ pub enum LoggerAction {
         to: SessionName,
         /// Where.
         at: u64,
-        /// How many bytes, all of which are there.
+        /// How many bytes.
         length: usize,
     },
 }
@@ -104,6 +115,11 @@ pub struct LoggerCounts {
     pub diverged: u64,
     /// Rounds that another logger with the same name takes part in.
     pub names_taken: u64,
+    /// Entries of peers that they had removed before this logger could have them.
+    pub missed_entries: u64,
+    /// Times that the peers had removed entries without which this logger cannot go on. It does not
+    /// take part any more.
+    pub too_late: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +172,10 @@ pub struct Logger {
     /// Bound: one for each logger of the view.
     serves: BTreeMap<SessionName, Serve>,
     next_fetch: u32,
+    live: LiveRate,
+    /// What each logger of the list has said to have of the others' journals.
+    peer_marks: BTreeMap<String, Marks>,
+    tick_at: Duration,
     syncing: Option<Syncing>,
     sync_at: Option<Duration>,
     /// The file is on disk up to here, and has to be up to there.
@@ -187,8 +207,8 @@ impl Logger {
     /// A logger with an empty journal.
     pub fn new(config: LoggerConfig) -> Logger {
         Logger {
+            journal: Journal::new(config.quorum == Quorum::Majority),
             config,
-            journal: Journal::default(),
             session: SessionName::default(),
             loggers: Loggers::default(),
             view: ViewId::default(),
@@ -201,6 +221,9 @@ impl Logger {
             fetches: VecDeque::new(),
             serves: BTreeMap::new(),
             next_fetch: 0,
+            live: LiveRate::default(),
+            peer_marks: BTreeMap::new(),
+            tick_at: Duration::ZERO,
             syncing: None,
             sync_at: None,
             synced_bytes: 0,
@@ -212,6 +235,11 @@ impl Logger {
             #[cfg(test)]
             flaw: None,
         }
+    }
+
+    /// The journal's file begins at this offset: what stood before was removed.
+    pub fn begin_at(&mut self, at: u64) {
+        self.journal.begin_at(at);
     }
 
     /// Takes the next bytes of the journal's file, before anything else; gives how many of them
@@ -278,6 +306,12 @@ impl Logger {
         match Control::decode(data) {
             None => self.counts.bad_records += 1,
             Some(Control::Header { stream, offset }) => self.handle_header(sender, stream, offset),
+            Some(Control::Gap {
+                stream,
+                start,
+                end,
+                lines,
+            }) => self.handle_gap(sender, stream, start, end, lines),
             Some(record) if self.loggers.contains(sender) => {
                 self.handle_record(now, sender, record)
             }
@@ -288,6 +322,7 @@ impl Logger {
 
     /// A message of the log group.
     pub fn handle_data(&mut self, now: Duration, sender: &[u8], hint: u16, data: &Bytes) {
+        self.live.count(now, data.len());
         self.accept_message(sender, hint, data);
         self.schedule(now);
     }
@@ -299,6 +334,7 @@ impl Logger {
         }
         match Control::decode(data) {
             Some(Control::Fetch { id, position, hash }) => self.serve(sender, id, position, hash),
+            Some(Control::More { id, offset }) => self.grant(sender, id, offset),
             Some(answer) => self.handle_answer(now, sender, answer),
             None => self.counts.bad_records += 1,
         }
@@ -313,10 +349,11 @@ impl Logger {
         self.schedule(now);
     }
 
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Duration) {
+    /// Time has passed; the clock on the wall shows this second of the epoch.
+    pub fn handle_timeout(&mut self, now: Duration, second: u64) {
         self.strike_silent(now);
-        self.repeat_fetch(now);
+        self.urge_fetch(now);
+        self.tick(now, second);
         self.speak(now);
         self.schedule(now);
     }
@@ -327,9 +364,10 @@ impl Logger {
             return self.sync_at;
         }
         let waiting = self.waiting.values().map(|&since| since + round::SILENCE);
-        let asked = self.fetches.front().map(Fetch::repeat_at);
+        let asked = self.fetches.front().map(Fetch::due_at);
         let speak = self.must_speak().then_some(self.speak_at);
-        let times = [self.sync_at, asked, speak];
+        let tick = self.is_open().then_some(self.tick_at);
+        let times = [self.sync_at, asked, speak, tick];
         times.into_iter().flatten().chain(waiting).min()
     }
 
@@ -343,14 +381,42 @@ impl Logger {
         self.journal.length()
     }
 
-    /// Where in the journal's file the entry after a position is: offset and length.
-    pub fn place(&self, position: u64) -> Option<(u64, usize)> {
-        self.journal.place(position)
+    /// Where in the journal's file the entries after a position are, and maybe some before it; none
+    /// if they are not there.
+    pub fn stretch(&self, position: u64) -> Option<Stretch> {
+        self.journal.stretch(position)
+    }
+
+    /// Count of the entries that are not in the journal's file any more, or never were.
+    pub fn first_position(&self) -> u64 {
+        self.journal.first_position()
+    }
+
+    /// Lets go of entries before a position; gives the offset where the file may begin from now on.
+    pub fn remove_before(&mut self, position: u64) -> u64 {
+        self.journal.remove_before(position)
     }
 
     /// Whether batches are accepted now.
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open && self.takes_part()
+    }
+
+    /// Whether this logger has left for good, because its journal is not that of the others.
+    pub fn is_unfit(&self) -> bool {
+        self.counts.diverged > 0 || self.counts.too_late > 0
+    }
+
+    /// How many bytes publishers have given up.
+    pub fn gap_bytes(&self) -> u64 {
+        self.journal.gap_bytes()
+    }
+
+    /// The names of those who take part in the round; none if there is none.
+    pub fn participants(&self) -> Vec<&str> {
+        let round = self.round.iter();
+        let all = round.flat_map(|round| round.participants.values());
+        all.map(|participant| participant.name.as_str()).collect()
     }
 
     /// What was counted.
@@ -367,6 +433,12 @@ impl Logger {
 
     /// Appends an entry or a promise, which others will be told about when it is on disk.
     fn append(&mut self, record: &Record) {
+        if record.is_entry() && self.journal.wants_segment() {
+            self.actions.push_back(LoggerAction::Segment);
+            for record in self.journal.segment_head() {
+                self.note(&record);
+            }
+        }
         self.note(record);
         self.needed_bytes = self.journal.file_bytes();
     }
@@ -387,14 +459,5 @@ impl Logger {
             to: to.into(),
             data: record.encode(),
         });
-    }
-}
-
-/// The lines of an entry, from its record in the journal's file; none if it holds no lines, or is
-/// damaged. Their last one may lack its newline.
-pub fn entry_lines(record: &[u8], at: u64) -> Option<Bytes> {
-    match Record::decode(record, at)?.0 {
-        Record::Batch { data, .. } | Record::Plain { data } => Some(data),
-        _ => None,
     }
 }

@@ -185,8 +185,10 @@ impl Publisher {
         }
     }
 
-    /// The session is lost.
+    /// The session is lost, and with it what was to be sent on it.
     pub fn handle_disconnected(&mut self) {
+        self.actions
+            .retain(|action| matches!(action, PublisherAction::Acknowledged(_)));
         self.stage = Stage::Away;
         self.loggers.clear();
         self.reading = None;
@@ -283,6 +285,16 @@ impl Publisher {
     /// Everything before this offset is on the loggers' disks.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// Everything before this offset has been handed out.
+    pub fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Bytes that are spooled and not acknowledged.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.spooled - self.acknowledged
     }
 
     /// Whether everything that is spooled is.
@@ -417,6 +429,12 @@ mod tests {
             assert_eq!(run(&mut publisher, &spool).0, [0]);
             ack(&mut publisher, 0);
         }
+        // What was to be sent on a session that is lost is not sent on another one.
+        publisher.handle_membership(&members(), true);
+        publisher.handle_disconnected();
+        assert_eq!(publisher.poll_action(), None);
+        publisher.handle_membership(&members(), false);
+        assert_eq!(run(&mut publisher, &spool).0, [0]);
         ack(&mut publisher, 1004);
         assert!(publisher.gaps.is_empty() && !publisher.is_drained());
         ack(&mut publisher, 1008);

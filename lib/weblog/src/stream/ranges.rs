@@ -70,6 +70,11 @@ impl Ranges {
         }
     }
 
+    /// The ranges, in order, start and end.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.spans.iter().map(|(&start, &end)| (start, end))
+    }
+
     /// Whether nothing is in the set.
     pub(super) fn is_empty(&self) -> bool {
         self.spans.is_empty()

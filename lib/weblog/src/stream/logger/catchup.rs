@@ -1,21 +1,27 @@
-//! Entries from one logger to another: to become equal, or to have what the other has.
+//! Entries for this logger from another one: to become equal, or to have what the other has.
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Control, Logger, LoggerAction, Quorum, Record, SessionName, Stage};
-use crate::stream::control::CHUNK_BYTES_MAX;
+use super::{Control, Logger, LoggerAction, Quorum, Record, SessionName};
 
-/// Credit: an answer ends with the entry that reaches this many bytes.
+/// Credit: what is asked for at a time; twice as much may be on its way.
 /// The simulator's journals are small.
-const ANSWER_BYTES: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+pub(super) const RANGE_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
 
-/// Bound: bytes of an entry that comes in chunks.
-const ENTRY_BYTES_MAX: u32 = 2 << 20;
+/// Bound: bytes of an entry.
+const ENTRY_BYTES_MAX: usize = 2 << 20;
+
+/// Entries that come in are committed in steps of so many, which bounds what can be taken back.
+const COMMIT_STEP: u64 = 1024;
 
 /// A request is repeated when nothing has come for so long.
 const REPEAT: Duration = Duration::from_secs(2);
+
+/// The position that asks for all that the peer has, what has been removed included as far as a
+/// base can stand for it.
+pub(super) const FROM_BASE: u64 = u64::MAX;
 
 /// Entries that are wanted from a peer.
 #[derive(Debug)]
@@ -26,11 +32,18 @@ pub(super) struct Fetch {
     /// The position in the peer's journal that is next, and where this ends.
     next: u64,
     until: u64,
+    /// Whether the peer's base is wanted.
+    from_base: bool,
     id: u32,
     /// What is there of an entry.
-    part: Vec<u8>,
-    /// What this answer has brought.
-    answer_bytes: usize,
+    part: BytesMut,
+    /// How much of the answer has come, and how much of it the peer was told.
+    offset: u64,
+    told: u64,
+    /// What the peer has committed.
+    commit: u64,
+    /// When the peer may be told more, so that live lines have their share of the bus.
+    more_at: Option<Duration>,
     heard_at: Duration,
 }
 
@@ -42,25 +55,21 @@ impl Fetch {
             mark: None,
             next: 0,
             until,
+            from_base: false,
             id: 0,
-            part: Vec::new(),
-            answer_bytes: 0,
+            part: BytesMut::new(),
+            offset: 0,
+            told: 0,
+            commit: 0,
+            more_at: None,
             heard_at: Duration::ZERO,
         }
     }
 
-    pub(super) fn repeat_at(&self) -> Duration {
-        self.heard_at + REPEAT
+    /// When something is to be done about it.
+    pub(super) fn due_at(&self) -> Duration {
+        self.more_at.unwrap_or(self.heard_at + REPEAT)
     }
-}
-
-/// An answer that is being given.
-#[derive(Debug)]
-pub(super) struct Serve {
-    id: u32,
-    next: u64,
-    until: u64,
-    credit: usize,
 }
 
 impl Logger {
@@ -96,7 +105,7 @@ impl Logger {
         }
         for (_, peer, _, position) in self.peers() {
             if position > self.journal.mark(&peer).saturating_add(entries) {
-                self.note(&Record::Mark { peer, position });
+                self.append(&Record::Mark { peer, position });
             }
         }
     }
@@ -110,7 +119,9 @@ impl Logger {
         self.next_fetch += 1;
         fetch.id = self.next_fetch;
         fetch.part.clear();
-        fetch.answer_bytes = 0;
+        fetch.offset = 0;
+        fetch.told = 0;
+        fetch.more_at = None;
         fetch.heard_at = now;
         let mut hash = None;
         if fetch.mark.is_none() {
@@ -123,7 +134,11 @@ impl Logger {
         }
         let record = Control::Fetch {
             id: fetch.id,
-            position: fetch.next,
+            position: if fetch.from_base {
+                FROM_BASE
+            } else {
+                fetch.next
+            },
             hash,
         };
         let peer = fetch.peer.clone();
@@ -133,71 +148,129 @@ impl Logger {
         {
             let record = Control::Fetch {
                 id,
-                position: position + 1,
+                position: position.saturating_add(1),
                 hash: None,
             };
-            self.send(&peer, record);
+            return self.send(&peer, record);
         }
         self.send(&peer, record);
     }
 
-    pub(super) fn repeat_fetch(&mut self, now: Duration) {
-        if self
-            .fetches
-            .front()
-            .is_some_and(|fetch| now >= fetch.repeat_at())
-        {
-            self.ask(now);
-        }
-    }
-
-    /// An answer to the fetch that was asked for.
-    pub(super) fn handle_answer(&mut self, now: Duration, sender: &[u8], answer: Control) {
+    /// Tells the peer to go on, or asks again when nothing comes.
+    pub(super) fn urge_fetch(&mut self, now: Duration) {
         let Some(fetch) = self.fetches.front_mut() else {
             return;
         };
-        let asked = fetch.id;
-        if *fetch.peer != *sender {
+        if now < fetch.due_at() {
+            return;
+        }
+        if fetch.more_at.take().is_none() {
+            return self.ask(now);
+        }
+        fetch.heard_at = now;
+        fetch.told = fetch.offset;
+        let more = Control::More {
+            id: fetch.id,
+            offset: fetch.offset,
+        };
+        let peer = fetch.peer.clone();
+        self.send(&peer, more);
+    }
+
+    /// An answer to the own request, from the peer that was asked.
+    pub(super) fn handle_answer(&mut self, now: Duration, sender: &[u8], answer: Control) {
+        let id = match &answer {
+            Control::Chunk { id, .. }
+            | Control::End { id, .. }
+            | Control::Gone { id, .. }
+            | Control::Mismatch { id } => *id,
+            _ => return,
+        };
+        let Some(fetch) = self.fetches.front_mut() else {
+            return;
+        };
+        if fetch.id != id || *fetch.peer != *sender {
             return;
         }
         fetch.heard_at = now;
         match answer {
             Control::Chunk {
-                id,
-                position,
-                start,
-                total,
+                offset,
+                commit,
                 data,
-            } if id == asked => self.handle_chunk(position, start, total, &data),
-            Control::End { id, position } if id == asked => self.handle_end(now, position),
-            Control::Mismatch { id } if id == asked => self.handle_mismatch(now),
-            _ => {}
+                ..
+            } => self.handle_chunk(now, offset, commit, &data),
+            Control::End { position, .. } => self.handle_end(now, position),
+            Control::Gone { position, .. } => self.handle_gone(now, position),
+            _ => self.handle_mismatch(now),
         }
     }
 
-    fn handle_chunk(&mut self, position: u64, start: u32, total: u32, data: &Bytes) {
+    fn handle_chunk(&mut self, now: Duration, offset: u64, commit: u64, data: &[u8]) {
         let Some(fetch) = self.fetches.front_mut() else {
             return;
         };
-        let in_order = position == fetch.next && start as usize == fetch.part.len();
-        #[cfg(test)]
-        let in_order = in_order || self.flaw == Some(super::Flaw::CatchupOutOfOrder);
-        if !in_order || total > ENTRY_BYTES_MAX || fetch.next >= fetch.until {
+        // What does not follow is not taken; it is asked for again when nothing more comes.
+        if offset != fetch.offset {
             return;
         }
-        fetch.answer_bytes += data.len();
         fetch.part.extend_from_slice(data);
-        if fetch.part.len() < total as usize {
-            return;
+        fetch.offset += data.len() as u64;
+        fetch.commit = commit;
+        while let Some(body) = self.next_body() {
+            self.take_body(body);
         }
-        let body = Bytes::from(std::mem::take(&mut fetch.part));
+        self.take_commit(COMMIT_STEP);
+        let percent = self.config.catchup_percent;
+        let pause = self.live.pause_after(now, RANGE_BYTES, percent);
+        let Some(fetch) = self.fetches.front_mut() else {
+            return;
+        };
+        if fetch.offset - fetch.told >= RANGE_BYTES && fetch.more_at.is_none() {
+            fetch.more_at = Some(now + pause);
+        }
+        self.urge_fetch(now);
+    }
+
+    /// The next entry of what has come, if it is all there.
+    fn next_body(&mut self) -> Option<Bytes> {
+        let fetch = self.fetches.front_mut()?;
+        let length = fetch.part.get(..4)?.get_u32() as usize;
+        if length > ENTRY_BYTES_MAX {
+            self.counts.bad_records += 1;
+            // Nobody of ours says this: nothing more is taken of it.
+            fetch.part.clear();
+            fetch.offset = u64::MAX;
+            return None;
+        }
+        if fetch.part.len() < 4 + length {
+            return None;
+        }
+        fetch.part.advance(4);
+        Some(fetch.part.split_to(length).freeze())
+    }
+
+    fn take_body(&mut self, body: Bytes) {
+        let Some(fetch) = self.fetches.front_mut() else {
+            return;
+        };
         let adopt = fetch.mark.is_none();
-        match Record::from_body(body).filter(Record::is_entry) {
-            Some(record) => {
+        match Record::from_body(body) {
+            Some(record) if record.is_entry() && fetch.next < fetch.until => {
                 fetch.next += 1;
                 self.take_entry(record, adopt);
             }
-            None => self.counts.bad_records += 1,
+            Some(Record::Base(base)) if fetch.from_base && self.journal.length() == 0 => {
+                fetch.next = base.position;
+                fetch.from_base = false;
+                self.append(&Record::Base(base));
+            }
+            Some(known @ Record::Known { .. })
+                if adopt && self.journal.length() == self.journal.first_position() =>
+            {
+                self.append(&known);
+            }
+            _ => self.counts.bad_records += 1,
         }
     }
 
@@ -209,22 +282,41 @@ impl Logger {
                 offset,
                 data,
             } => self.accept_batch(stream, offset, &data),
+            Record::Gap {
+                stream,
+                start,
+                end,
+                lines,
+            } => self.accept_gap(stream, start, end, lines),
             // What nobody has numbered cannot be told from what is here already.
             _ => {}
         }
     }
 
+    /// What the peer has committed is committed here, too: up to there both are equal.
+    fn take_commit(&mut self, step: u64) {
+        let Some(fetch) = self.fetches.front().filter(|fetch| fetch.mark.is_none()) else {
+            return;
+        };
+        let commit = fetch.commit.min(self.journal.length());
+        if commit >= self.journal.commit().saturating_add(step) {
+            self.note(&Record::Commit(commit));
+            self.actions.push_back(LoggerAction::Committed(commit));
+        }
+    }
+
     fn handle_end(&mut self, now: Duration, position: u64) {
+        self.take_commit(1);
         let Some(fetch) = self.fetches.front() else {
             return;
         };
-        let caught_up = fetch.next == position && fetch.answer_bytes < ANSWER_BYTES;
+        let caught_up = fetch.next == position && fetch.offset < RANGE_BYTES;
         if fetch.next >= fetch.until {
             let fetch = self.fetches.pop_front();
             if let Some(name) = fetch.and_then(|fetch| fetch.mark)
                 && let Some((_, _, length, _)) = self.peers().iter().find(|peer| peer.1 == name)
             {
-                self.note(&Record::Mark {
+                self.append(&Record::Mark {
                     peer: name,
                     position: *length,
                 });
@@ -233,7 +325,7 @@ impl Logger {
         } else if fetch.until == u64::MAX && caught_up {
             self.fetches.clear();
             self.multicast(Control::Rejoin { view: self.view });
-        } else if fetch.answer_bytes > 0 {
+        } else if fetch.offset > 0 {
             self.ask(now);
         }
     }
@@ -253,81 +345,27 @@ impl Logger {
         }
     }
 
-    /// A peer wants entries.
-    pub(super) fn serve(&mut self, sender: &[u8], id: u32, position: u64, hash: Option<u64>) {
-        let here = self.journal.hash_at(position);
-        if here.is_none() || hash.is_some_and(|hash| here != Some(hash)) {
-            return self.send(sender, Control::Mismatch { id });
-        }
-        // What is provisional in an open round may yet be taken back.
-        let until = match (self.config.quorum, self.stage) {
-            (Quorum::Majority, Stage::Open) => self.journal.commit(),
-            _ => self.journal.length(),
-        };
-        let serve = Serve {
-            id,
-            next: position,
-            until,
-            credit: ANSWER_BYTES,
-        };
-        self.serves.insert(sender.into(), serve);
-        self.read_next(sender);
-    }
-
-    fn read_next(&mut self, to: &[u8]) {
-        let Some(serve) = self.serves.get(to) else {
+    /// The peer has removed the entries that this logger lacks.
+    fn handle_gone(&mut self, now: Duration, position: u64) {
+        let Some(fetch) = self.fetches.front_mut() else {
             return;
         };
-        let more = serve.next < serve.until && serve.credit > 0;
-        match self.journal.place(serve.next).filter(|_| more) {
-            Some((at, length)) => self.actions.push_back(LoggerAction::Read {
-                to: to.into(),
-                at,
-                length,
-            }),
-            None => {
-                let end = Control::End {
-                    id: serve.id,
-                    position: serve.next,
-                };
-                self.serves.remove(to);
-                self.send(to, end);
+        if fetch.mark.is_some() {
+            // What the removed entries held is here or lost; which of it, nobody can tell.
+            let missed = position.saturating_sub(fetch.next);
+            self.counts.missed_entries = self.counts.missed_entries.saturating_add(missed);
+            fetch.next = position.max(fetch.next);
+        } else if self.journal.commit() > 0 || fetch.from_base {
+            // A file that goes on behind a hole would not be a prefix of anything.
+            self.counts.too_late += 1;
+            return self.fetches.clear();
+        } else {
+            fetch.from_base = true;
+            self.counts.missed_entries = position;
+            if self.journal.length() > 0 {
+                self.append(&Record::Truncate(0));
             }
         }
-    }
-
-    /// The record of a [`Read`](LoggerAction::Read).
-    pub fn handle_read(&mut self, to: &[u8], at: u64, bytes: &[u8]) {
-        let Some(serve) = self.serves.get_mut(to) else {
-            return;
-        };
-        if self
-            .journal
-            .place(serve.next)
-            .is_none_or(|(place, _)| place != at)
-        {
-            return;
-        }
-        let Some((record, _)) = Record::decode(bytes, at) else {
-            // The disk does not give back what was written: this peer has to ask another one.
-            self.counts.bad_records += 1;
-            self.serves.remove(to);
-            return;
-        };
-        let body = Bytes::from(record.to_body());
-        let (id, position) = (serve.id, serve.next);
-        serve.next += 1;
-        serve.credit = serve.credit.saturating_sub(body.len());
-        for (index, data) in body.chunks(CHUNK_BYTES_MAX).enumerate() {
-            let chunk = Control::Chunk {
-                id,
-                position,
-                start: (index * CHUNK_BYTES_MAX) as u32,
-                total: body.len() as u32,
-                data: body.slice_ref(data),
-            };
-            self.send(to, chunk);
-        }
-        self.read_next(to);
+        self.ask(now);
     }
 }

@@ -63,6 +63,7 @@ impl Logger {
             self.accept_sequenced(sender, hint, data);
         } else if !data.is_empty() {
             if self.takes_part() {
+                self.append_time();
                 self.append(&Record::Plain { data: data.clone() });
                 self.counts.accepted_batches += 1;
             }
@@ -123,12 +124,59 @@ impl Logger {
             true => self.counts.repeated_batches += 1,
             false => self.counts.accepted_batches += 1,
         }
+        if !missing.is_empty() {
+            self.append_time();
+        }
         for (start, end) in missing {
             let part = (start - offset) as usize..(end - offset) as usize;
             self.append(&Record::Batch {
                 stream,
                 offset: start,
                 data: data.slice(part),
+            });
+        }
+    }
+
+    /// A publisher has given up bytes of its stream: they take the place of a batch.
+    pub(super) fn handle_gap(
+        &mut self,
+        sender: &[u8],
+        stream: StreamId,
+        start: u64,
+        end: u64,
+        lines: u64,
+    ) {
+        let anchor = self.anchors.get_mut(sender);
+        let follows = anchor.filter(|anchor| {
+            anchor.stream == stream && anchor.next == start && anchor.partial.is_empty()
+        });
+        let Some(anchor) = follows.filter(|_| self.stage == Stage::Open && start < end) else {
+            self.counts.ignored_messages += 1;
+            return;
+        };
+        anchor.next = end;
+        if self.takes_part() {
+            self.accept_gap(stream, start, end, lines);
+        }
+        self.deliver(Some((stream, end)));
+    }
+
+    /// Makes entries of what is not here yet of a gap.
+    pub(super) fn accept_gap(&mut self, stream: StreamId, start: u64, end: u64, lines: u64) {
+        let missing = self.journal.missing(stream, start, end);
+        if !missing.is_empty() {
+            self.append_time();
+        }
+        for (part_start, part_end) in missing {
+            self.append(&Record::Gap {
+                stream,
+                start: part_start,
+                end: part_end,
+                // Of a part nobody knows.
+                lines: match (part_start, part_end) == (start, end) {
+                    true => lines,
+                    false => 0,
+                },
             });
         }
     }

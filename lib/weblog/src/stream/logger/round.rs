@@ -32,6 +32,8 @@ pub(super) struct Round {
     pub(super) delivered: VecDeque<Delivered>,
     /// Up to which index the own durability was announced.
     pub(super) announced: u64,
+    /// What the participants' clocks have shown last.
+    pub(super) clocks: BTreeMap<SessionName, u64>,
 }
 
 /// A logger that takes part in a round.
@@ -71,7 +73,7 @@ impl Logger {
         self.number = number;
         self.stage = Stage::Gather;
         self.speak_at = now + SPEAK_INTERVAL;
-        if self.struck.contains(&self.session) || self.counts.diverged > 0 {
+        if self.struck.contains(&self.session) || self.is_unfit() {
             return;
         }
         let state = State {
@@ -121,6 +123,12 @@ impl Logger {
                 self.begin_round(now, self.number.wrapping_add(1));
             }
             Control::Rejoin { view } if view == self.view => self.handle_rejoin(now, sender),
+            Control::Tick {
+                round,
+                second,
+                marks,
+            } if is_current(round) => self.handle_tick(sender, second, marks),
+            Control::Forget { name } => self.handle_forget(name),
             _ => {}
         }
     }
@@ -193,6 +201,7 @@ impl Logger {
             index: 0,
             delivered: VecDeque::new(),
             announced: 0,
+            clocks: BTreeMap::new(),
         });
         self.stage = Stage::Sync;
         self.begin_sync(now);
@@ -366,7 +375,7 @@ impl Logger {
     /// does not take part and may be able to.
     pub(super) fn must_speak(&self) -> bool {
         let fetching = self.stage == Stage::Sync && self.takes_part() && !self.fetches.is_empty();
-        fetching || (self.struck.contains(&self.session) && self.counts.diverged == 0)
+        fetching || (self.struck.contains(&self.session) && !self.is_unfit())
     }
 
     pub(super) fn speak(&mut self, now: Duration) {

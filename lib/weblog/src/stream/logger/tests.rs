@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::stream::Publisher;
+use crate::stream::{Entry, Publisher, StretchReader};
 
 const SELF: &[u8] = b"#=a#host";
 const OTHER: &[u8] = b"#=b#host";
@@ -18,12 +18,18 @@ fn logger(quorum: Quorum) -> Logger {
         quorum,
         sync_interval: Duration::ZERO,
         learn_bytes: 1000,
+        catchup_percent: 25,
     })
 }
 
 /// Lets the logger hear its own records, and its disk be fast, until nothing is left to do; gives
 /// what it acknowledged.
 fn settle(logger: &mut Logger, now: Duration) -> Vec<(StreamId, u64)> {
+    settle_into(logger, now, &mut Vec::new())
+}
+
+/// The same, with the journal's file.
+fn settle_into(logger: &mut Logger, now: Duration, file: &mut Vec<u8>) -> Vec<(StreamId, u64)> {
     let mut acks = Vec::new();
     while let Some(action) = logger.poll_action() {
         match action {
@@ -33,11 +39,29 @@ fn settle(logger: &mut Logger, now: Duration) -> Vec<(StreamId, u64)> {
                 }
                 logger.handle_control(now, SELF, &data);
             }
+            LoggerAction::Append(bytes) => file.extend(bytes),
             LoggerAction::Sync => logger.handle_synced(now),
             _ => {}
         }
     }
     acks
+}
+
+/// The lines of each entry in a journal's file.
+fn texts(file: &[u8], logger: &Logger) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut reader = StretchReader::new(logger.stretch(0).unwrap());
+    while let Some((at, length)) = reader.wants() {
+        let bytes = &file[at as usize..];
+        let take = |_, entry| match entry {
+            Entry::Lines(lines) => texts.push(lines.escape_ascii().to_string()),
+            other => texts.push(format!("{other:?}")),
+        };
+        reader
+            .feed(&bytes[..length.min(bytes.len())], take)
+            .unwrap();
+    }
+    texts
 }
 
 fn join(logger: &mut Logger, members: &[&[u8]]) {
@@ -64,19 +88,22 @@ fn one_of_two_carries_on_alone_unless_most_must_be_there() {
 #[test]
 fn a_repeated_batch_is_taken_as_far_as_it_is_new() {
     let mut logger = logger(Quorum::None);
+    let mut file = Vec::new();
     join(&mut logger, &[SELF, PUBLISHER]);
-    settle(&mut logger, Duration::ZERO);
-    let say = |logger: &mut Logger, offset: u64, text: &'static str| {
+    settle_into(&mut logger, Duration::ZERO, &mut file);
+    let mut say = |logger: &mut Logger, offset: u64, text: &'static str| {
         logger.handle_control(Duration::ZERO, PUBLISHER, &header(1, offset));
         let data = Bytes::from_static(text.as_bytes());
         logger.handle_data(Duration::ZERO, PUBLISHER, offset as u16, &data);
-        settle(logger, Duration::ZERO).last().map(|ack| ack.1)
+        let acks = settle_into(logger, Duration::ZERO, &mut file);
+        acks.last().map(|ack| ack.1)
     };
     assert_eq!(say(&mut logger, 0, "one\ntwo\n"), Some(8));
     assert_eq!(say(&mut logger, 4, "two\nthree\n"), Some(14));
     assert_eq!(say(&mut logger, 0, "one\ntwo\n"), Some(8));
     assert_eq!(logger.position(), 2);
-    assert_eq!(logger.place(1).map(|(_, length)| length), Some(13 + 24 + 6));
+    let entries = texts(&file, &logger);
+    assert_eq!(entries, ["one\\ntwo\\n", "three\\n"]);
     assert_eq!(logger.counts().repeated_batches, 1);
 }
 
@@ -111,7 +138,7 @@ fn a_silent_logger_is_struck_out_and_the_rest_goes_on() {
     settle(&mut logger, Duration::ZERO);
     assert!(!logger.is_open());
     assert_eq!(logger.poll_timeout(), Some(round::SILENCE));
-    logger.handle_timeout(round::SILENCE);
+    logger.handle_timeout(round::SILENCE, 0);
     settle(&mut logger, round::SILENCE);
     assert!(logger.is_open());
     let rejoin = Control::Rejoin { view: logger.view };
@@ -144,7 +171,7 @@ fn records_of_any_content_do_no_harm() {
             let mut number = || extreme[random(5) as usize];
             let numbers = [number(), number(), number()];
             let id = logger.next_fetch;
-            let record = match random(12) {
+            let record = match random(17) {
                 0 => Control::State {
                     round,
                     state: State {
@@ -178,16 +205,39 @@ fn records_of_any_content_do_no_harm() {
                 },
                 7 => Control::Chunk {
                     id,
-                    position: numbers[0],
-                    start: 0,
-                    total: numbers[1] as u32,
-                    data: Bytes::from_static(b"\x01 not much of a record at all, but one it is"),
+                    offset: 0,
+                    commit: numbers[1],
+                    data: Bytes::from_static(
+                        b"\0\0\0\x2c\x01 not much of a record at all, but one it is",
+                    ),
                 },
                 8 => Control::End {
                     id,
                     position: numbers[0],
                 },
                 9 => Control::Mismatch { id },
+                12 => Control::Gone {
+                    id,
+                    position: numbers[0],
+                },
+                13 => Control::More {
+                    id: numbers[0] as u32,
+                    offset: numbers[1],
+                },
+                14 => Control::Tick {
+                    round,
+                    second: numbers[0],
+                    marks: vec![("a".to_owned(), numbers[1])],
+                },
+                15 => Control::Forget {
+                    name: ["b", "c", "x"][random(3) as usize].to_owned(),
+                },
+                16 => Control::Gap {
+                    stream: StreamId([2; 16]),
+                    start: numbers[0],
+                    end: numbers[1],
+                    lines: 1,
+                },
                 10 => Control::Ack(vec![(StreamId([1; 16]), numbers[0])]),
                 _ => Control::Header {
                     stream: StreamId([2; 16]),

@@ -55,6 +55,8 @@ fn run_all(quorum: Quorum, faults_min: u64) {
         "kill at rest",
         "kill of a publisher",
         "kill of all loggers",
+        "segment",
+        "removal",
         "kill after: append",
         "kill after: sync begins",
         "kill after: sync done",

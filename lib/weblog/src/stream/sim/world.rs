@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::super::journal::{Journal, Record};
 use super::super::logger::Flaw;
 use super::super::{
-    Logger, LoggerAction, LoggerConfig, Publisher, PublisherAction, Quorum, SessionName, StreamId,
-    entry_lines,
+    Entry, Logger, LoggerAction, LoggerConfig, Publisher, PublisherAction, Quorum, SessionName,
+    StreamId, StretchReader,
 };
 use super::Random;
 use super::bus::{Bus, Item, Outgoing};
@@ -17,6 +17,10 @@ use super::disk::Disk;
 
 /// A run that has not come to its end after so many steps is stuck.
 const STEPS_MAX: u64 = 400_000;
+
+/// What the clocks show at the beginning; no run is as long as one clock is off.
+const CLOCK_START: u64 = 1_700_000_000;
+const CLOCK_END: u64 = CLOCK_START + 3_000;
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -64,6 +68,13 @@ struct LoggerHost {
     output: Vec<Bytes>,
     /// The length that a sync under way covers.
     syncing: Option<usize>,
+    /// Where the journal begins, and the file at that time.
+    begin: u64,
+    kept: Vec<Bytes>,
+    /// How far the clock is off, in seconds.
+    clock_off: u64,
+    /// The second of the ordered time in the file.
+    second: u64,
 }
 
 /// When a process is there.
@@ -106,11 +117,15 @@ impl World {
             lines: Vec::new(),
             kept: 0,
         };
-        let logger = |_| LoggerHost {
+        let logger = |index: usize| LoggerHost {
             machine: None,
             disk: Disk::default(),
             output: Vec::new(),
             syncing: None,
+            begin: 0,
+            kept: Vec::new(),
+            clock_off: if index == 1 { 3600 } else { 0 },
+            second: 0,
         };
         World {
             bus: Bus::new(count),
@@ -275,12 +290,16 @@ impl World {
             quorum: self.scenario.quorum,
             sync_interval: Duration::from_millis(3),
             learn_bytes: self.learn_bytes,
+            catchup_percent: 25,
         });
         logger.flaw = self.scenario.flaw;
-        let whole = logger.replay(host.disk.bytes());
-        host.disk.cut(whole);
+        let begin = host.begin as usize;
+        logger.begin_at(host.begin);
+        let whole = logger.replay(&host.disk.bytes()[begin..]);
+        host.disk.cut(begin + whole);
         // The file is rebuilt from the journal: what was committed is there again.
-        host.output.clear();
+        host.output = host.kept.clone();
+        host.second = 0;
         let committed = logger.committed();
         host.machine = Some(logger);
         self.write_output(index, committed);
@@ -376,6 +395,10 @@ impl World {
                 return;
             };
             let step = match action {
+                LoggerAction::Segment => {
+                    *self.outcome.faults.entry("segment".to_owned()).or_default() += 1;
+                    "segment"
+                }
                 LoggerAction::Append(bytes) => {
                     host.disk.append(&bytes);
                     "append"
@@ -398,7 +421,8 @@ impl World {
                     "answer sent"
                 }
                 LoggerAction::Read { to, at, length } => {
-                    let bytes = host.disk.bytes()[at as usize..][..length].to_vec();
+                    let bytes = &host.disk.bytes()[at as usize..];
+                    let bytes = bytes[..length.min(bytes.len())].to_vec();
                     logger.handle_read(&to, at, &bytes);
                     "entry read"
                 }
@@ -416,28 +440,83 @@ impl World {
     /// Entries become part of the output file; with a majority, of one sequence.
     fn write_output(&mut self, index: usize, position: u64) {
         let host = &mut self.loggers[index];
-        let Some(logger) = &host.machine else { return };
         while (host.output.len() as u64) < position {
-            let next = host.output.len();
-            let Some((at, length)) = logger.place(next as u64) else {
+            let next = host.output.len() as u64;
+            let stretch = host.machine.as_ref().map(|logger| logger.stretch(next));
+            let Some(Some(stretch)) = stretch else {
                 return self.fail(format!("l{index}: committed entry {next} is not there"));
             };
-            let bytes = &host.disk.bytes()[at as usize..][..length];
-            let Some((record, _)) = Record::decode(bytes, at) else {
-                return self.fail(format!("l{index}: committed entry {next} is damaged"));
-            };
-            host.output.push(entry_lines(bytes, at).unwrap_or_default());
-            if self.scenario.quorum == Quorum::Majority {
-                if self.sequence.len() == next {
-                    self.sequence.push(record.clone());
-                } else if self.sequence[next] != record {
-                    let expected = summary(&self.sequence[next]);
-                    return self.fail(format!(
-                        "l{index}: entry {next} is {}, elsewhere {expected}",
-                        summary(&record)
-                    ));
+            let mut reader = StretchReader::new(stretch);
+            let mut records = Vec::new();
+            while let Some((at, length)) = reader.wants() {
+                let bytes = &host.disk.bytes()[at as usize..];
+                let bytes = &bytes[..length.min(bytes.len())];
+                let result = reader.feed_records(bytes, |rest, record| {
+                    if record.is_entry() && (next..position).contains(&rest.position) {
+                        records.push(record);
+                    }
+                });
+                if let Err(error) = result {
+                    return self.fail(format!("l{index}: {error}"));
                 }
             }
+            for record in records {
+                let message = Self::write_entry(host, &mut self.sequence, &self.scenario, record);
+                if let Some(message) = message {
+                    return self.fail(format!("l{index}: {message}"));
+                }
+            }
+        }
+    }
+
+    /// An entry becomes part of a file; gives what is wrong with that.
+    fn write_entry(
+        host: &mut LoggerHost,
+        sequence: &mut Vec<Record>,
+        scenario: &Scenario,
+        record: Record,
+    ) -> Option<String> {
+        let next = host.output.len();
+        let mut lines = Bytes::new();
+        match Entry::from(record.clone()) {
+            Entry::Lines(data) => lines = data,
+            Entry::Time(second) if second <= host.second => {
+                return Some(format!("time goes from {} to {second}", host.second));
+            }
+            Entry::Time(second) if second > CLOCK_END && scenario.quorum == Quorum::Majority => {
+                return Some(format!("a clock that is off was believed: {second}"));
+            }
+            Entry::Time(second) => host.second = second,
+            _ => {}
+        }
+        host.output.push(lines);
+        if scenario.quorum == Quorum::Majority {
+            if sequence.len() == next {
+                sequence.push(record);
+            } else if sequence[next] != record {
+                let expected = summary(&sequence[next]);
+                let found = summary(&record);
+                return Some(format!("entry {next} is {found}, elsewhere {expected}"));
+            }
+        }
+        None
+    }
+
+    /// What nobody needs any more is removed from a journal, if all of it is on disk.
+    fn remove_segments(&mut self, index: usize) {
+        let host = &mut self.loggers[index];
+        let Some(logger) = &mut host.machine else {
+            return;
+        };
+        if host.disk.synced().len() < host.disk.bytes().len() {
+            return;
+        }
+        let position = logger.kept_until().min(host.output.len() as u64);
+        host.begin = logger.remove_before(position);
+        let first = logger.first_position() as usize;
+        if first > host.kept.len() {
+            host.kept = host.output[..first].to_vec();
+            *self.outcome.faults.entry("removal".to_owned()).or_default() += 1;
         }
     }
 
@@ -447,8 +526,9 @@ impl World {
         let mut whole = 0;
         let mut nowhere = vec![(0, end)];
         for host in &self.loggers {
-            let mut journal = Journal::default();
-            journal.replay(host.disk.synced());
+            let mut journal = Journal::new(self.scenario.quorum == Quorum::Majority);
+            journal.begin_at(host.begin);
+            journal.replay(&host.disk.synced()[host.begin as usize..]);
             whole += usize::from(journal.missing(stream, 0, end).is_empty());
             nowhere = nowhere
                 .into_iter()
@@ -484,6 +564,7 @@ impl World {
         }
         logger.handle_synced(self.now);
         self.act(process);
+        self.remove_segments(index);
         true
     }
 
@@ -500,13 +581,16 @@ impl World {
             return false;
         }
         let now = self.now;
-        let Some(logger) = &mut self.loggers[process - self.publishers.len()].machine else {
+        let host = &mut self.loggers[process - self.publishers.len()];
+        let clock_off = host.clock_off;
+        let Some(logger) = &mut host.machine else {
             return false;
         };
         if logger.poll_timeout().is_none_or(|at| at > now) {
             return false;
         }
-        logger.handle_timeout(now);
+        let second = CLOCK_START + now.as_secs() + clock_off;
+        logger.handle_timeout(now, second);
         self.act(process);
         true
     }

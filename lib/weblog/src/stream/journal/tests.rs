@@ -1,0 +1,206 @@
+//! What a journal says, at work and after a crash.
+
+use super::*;
+
+const STREAM: StreamId = StreamId([7; 16]);
+
+fn batch(offset: u64, text: &'static [u8]) -> Record {
+    Record::Batch {
+        stream: STREAM,
+        offset,
+        data: Bytes::from_static(text),
+    }
+}
+
+fn every_kind() -> Vec<Record> {
+    vec![
+        batch(0, b"one\ntwo\n"),
+        Record::Plain {
+            data: Bytes::from_static(b"\0\xff\r\n"),
+        },
+        Record::Promise(3),
+        Record::Term(3),
+        Record::Time(1_700_000_000),
+        batch(8, b"three\n"),
+        Record::Gap {
+            stream: STREAM,
+            start: 14,
+            end: 20,
+            lines: 2,
+        },
+        Record::Forget("c".to_owned()),
+        Record::Commit(2),
+        Record::Truncate(3),
+        Record::Mark {
+            peer: "b".to_owned(),
+            position: 9,
+        },
+        Record::Known {
+            stream: STREAM,
+            ranges: vec![(0, 8)],
+        },
+        batch(8, b"three\nfour\n"),
+    ]
+}
+
+fn summary(journal: &Journal) -> impl PartialEq + std::fmt::Debug + use<> {
+    (
+        (journal.length(), journal.hash(), journal.commit()),
+        (journal.promise(), journal.last_term(), journal.mark("b")),
+        (journal.missing(STREAM, 0, 99), journal.file_bytes()),
+        (journal.time(), journal.gap_bytes(), journal.entry_bytes()),
+        (journal.is_forgotten("c"), journal.points.clone()),
+        journal.segments.clone(),
+    )
+}
+
+#[test]
+fn a_replay_says_the_same_and_stops_at_a_torn_record() {
+    let mut journal = Journal::new(true);
+    let mut file = Vec::new();
+    let mut summaries = vec![(0, summary(&journal))];
+    for record in every_kind() {
+        file.extend(journal.append(&record));
+        summaries.push((file.len(), summary(&journal)));
+    }
+    for length in 0..=file.len() {
+        let mut replayed = Journal::new(true);
+        let taken = replayed.replay(&file[..length]);
+        let expected = summaries.iter().rfind(|(end, _)| *end <= length).unwrap();
+        assert_eq!((taken, summary(&replayed)), *expected);
+    }
+    for at in 0..file.len() {
+        let mut torn = file.clone();
+        torn[at] ^= 0x10;
+        let expected = summaries.iter().rfind(|(end, _)| *end <= at).unwrap();
+        assert_eq!(Journal::new(true).replay(&torn), expected.0, "byte {at}");
+    }
+}
+
+#[test]
+fn what_is_taken_back_is_as_if_it_had_not_been() {
+    let mut journal = Journal::new(true);
+    let records = every_kind();
+    for record in &records[..8] {
+        journal.append(record);
+    }
+    assert_eq!((journal.length(), journal.gap_bytes()), (7, 6));
+    assert!(journal.is_forgotten("c"));
+    journal.append(&Record::Commit(2));
+    journal.append(&Record::Truncate(0));
+    // The commit point is where taking back ends.
+    assert_eq!((journal.length(), journal.last_term()), (2, 0));
+    assert_eq!((journal.promise(), journal.time()), (3, 0));
+    assert_eq!((journal.gap_bytes(), journal.is_forgotten("c")), (0, false));
+    assert_eq!(journal.missing(STREAM, 0, 25), [(8, 25)]);
+    let mut other = Journal::new(true);
+    for record in &records[..2] {
+        other.append(record);
+    }
+    assert_eq!(
+        (journal.hash(), journal.entry_bytes()),
+        (other.hash(), other.entry_bytes())
+    );
+}
+
+#[test]
+fn bytes_of_another_place_are_no_record() {
+    let mut bytes = Vec::new();
+    batch(0, b"line\n").encode(100, &mut bytes);
+    assert!(matches!(Record::parse(&bytes, 100), Parsed::Record(..)));
+    assert_eq!(Record::parse(&bytes, 99), Parsed::Damaged);
+    let mut long = bytes.clone();
+    long[..4].fill(0xff);
+    assert_eq!(Record::parse(&long, 100), Parsed::Damaged);
+    for kind in 0..=255 {
+        for length in 0..70 {
+            let body = [vec![kind], vec![0xff; length]].concat();
+            if let Some(record) = Record::from_body(body.clone().into()) {
+                assert_eq!(record.to_body(), body);
+            }
+        }
+    }
+}
+
+/// The entries of a journal from a position on, read from its file as it is.
+fn read(journal: &Journal, file: &[u8], mut position: u64) -> Vec<Record> {
+    let mut records = Vec::new();
+    while position < journal.length() {
+        let mut reader = reader::StretchReader::new(journal.stretch(position).unwrap());
+        while let Some((at, length)) = reader.wants() {
+            let bytes = &file[at as usize..];
+            let take = |rest: &Stretch, record: Record| {
+                if record.is_entry() && rest.position == position {
+                    records.push(record);
+                    position += 1;
+                }
+            };
+            let bytes = &bytes[..length.min(bytes.len())];
+            reader.feed_records(bytes, take).unwrap();
+        }
+    }
+    records
+}
+
+/// Random appending and taking back, against a list of entries.
+#[test]
+fn entries_are_found_where_they_are_in_force() {
+    let mut state = 5_u64;
+    let mut random = |bound: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % bound
+    };
+    let mut journal = Journal::new(true);
+    let (mut file, mut model, mut removed) = (Vec::new(), Vec::new(), 0);
+    let mut offset = 0;
+    for step in 0..4000 {
+        let record = match random(40) {
+            0 => Record::Truncate(random(journal.length() + 1)),
+            1..10 => Record::Commit(random(journal.length() + 1)),
+            _ => {
+                offset += 1000;
+                let data = vec![b'x'; random(200) as usize];
+                Record::Batch {
+                    stream: STREAM,
+                    offset,
+                    data: data.into(),
+                }
+            }
+        };
+        if record.is_entry() && journal.wants_segment() {
+            for record in journal.segment_head() {
+                file.extend(journal.append(&record));
+            }
+        }
+        file.extend(journal.append(&record));
+        match record {
+            Record::Truncate(_) => model.truncate(journal.length() as usize),
+            record if record.is_entry() => model.push(record),
+            _ => {}
+        }
+        if step % 97 == 0 {
+            let begin = journal.remove_before(random(journal.length() + 1));
+            let mut replayed = Journal::new(true);
+            replayed.begin_at(begin);
+            replayed.replay(&file[begin as usize..]);
+            removed = removed.max(journal.first_position());
+            let first = journal.first_position();
+            let from = first + random(journal.length() - first + 1);
+            for journal in [&journal, &replayed] {
+                assert_eq!(read(journal, &file, from), model[from as usize..]);
+                assert_eq!(
+                    journal.missing(STREAM, 0, 1 << 30),
+                    replayed.missing(STREAM, 0, 1 << 30)
+                );
+            }
+            let here = |journal: &Journal| (journal.length(), journal.hash(), journal.file_bytes());
+            assert_eq!(here(&replayed), here(&journal));
+            assert!(journal.commit() <= replayed.commit());
+            assert!(journal.stretch(journal.length() + 1).is_none());
+            assert_eq!(first > 0, journal.stretch(0).is_none());
+        }
+    }
+    assert!(removed > 100, "{removed} removed");
+}

@@ -1,0 +1,160 @@
+//! The ordered time, what others still need of the journal, and loggers that are given up.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use super::{Control, Logger, Marks, Quorum, Record, Stage};
+
+/// How often a participant tells its clock.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a logger cannot be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetError {
+    /// No round is open here, so nothing can be ordered.
+    NotOpen,
+    /// It is not on the list.
+    Unknown,
+    /// It is at work.
+    TakesPart,
+}
+
+impl fmt::Display for ForgetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ForgetError::NotOpen => "the loggers do not accept anything now",
+            ForgetError::Unknown => "no logger of the list has this name",
+            ForgetError::TakesPart => "this logger is at work",
+        })
+    }
+}
+
+impl Error for ForgetError {}
+
+impl Logger {
+    /// Tells the own clock, and what is here of the others' journals, once a second.
+    pub(super) fn tick(&mut self, now: Duration, second: u64) {
+        if !self.is_open() || now < self.tick_at {
+            return;
+        }
+        self.tick_at = now + TICK_INTERVAL;
+        // What is not on disk yet is told with a later tick.
+        let on_disk = self.synced_bytes >= self.needed_bytes;
+        let marks = match on_disk {
+            true => self.own_marks(),
+            false => Marks::new(),
+        };
+        self.multicast(Control::Tick {
+            round: self.round_id(),
+            second,
+            marks,
+        });
+    }
+
+    fn own_marks(&self) -> Marks {
+        let others = self.config.loggers.iter();
+        let others = others.filter(|name| **name != self.config.name);
+        others
+            .map(|name| {
+                let position = match self.config.quorum {
+                    Quorum::Majority => self.journal.commit(),
+                    Quorum::None => self.journal.mark(name),
+                };
+                (name.clone(), position)
+            })
+            .collect()
+    }
+
+    pub(super) fn handle_tick(&mut self, sender: &[u8], second: u64, marks: Marks) {
+        let open = self.stage == Stage::Open;
+        let Some(round) = self.round.as_mut().filter(|_| open) else {
+            return;
+        };
+        let Some(participant) = round.participants.get(sender) else {
+            return;
+        };
+        let name = participant.name.clone();
+        round.clocks.insert(sender.into(), second);
+        if !marks.is_empty() {
+            self.peer_marks.insert(name, marks);
+        }
+    }
+
+    /// The ordered time: the median of the participants' clocks once all have told theirs, of two
+    /// the earlier one, and never back. So one clock that is far off does not count.
+    pub fn time(&self) -> u64 {
+        let written = self.journal.time();
+        let Some(round) = &self.round else {
+            return written;
+        };
+        let mut clocks: Vec<u64> = round.clocks.values().copied().collect();
+        if clocks.len() < round.participants.len() {
+            return written;
+        }
+        clocks.sort_unstable();
+        let median = clocks.get(clocks.len().saturating_sub(1) / 2);
+        median.copied().unwrap_or(0).max(written)
+    }
+
+    /// The entries that follow belong to the present second.
+    pub(super) fn append_time(&mut self) {
+        let second = self.time();
+        if second > self.journal.time() {
+            self.append(&Record::Time(second));
+        }
+    }
+
+    /// Up to which position every logger of the list has this one's journal, or does not count any
+    /// more.
+    pub fn kept_until(&self) -> u64 {
+        let own = &self.config.name;
+        let others = self.config.loggers.iter();
+        let others = others.filter(|name| *name != own && !self.journal.is_forgotten(name));
+        let passed = |name: &String| {
+            let marks = self.peer_marks.get(name)?;
+            let mark = marks.iter().find(|(of, _)| of == own)?;
+            Some(mark.1)
+        };
+        others
+            .map(|name| passed(name).unwrap_or(0))
+            .min()
+            .unwrap_or(u64::MAX)
+            .min(self.journal.commit())
+    }
+
+    /// Gives up a logger whose disk is lost: nothing is kept for it any more, and an entry says so
+    /// to everybody.
+    ///
+    /// # Errors
+    /// It cannot be given up, or not now.
+    pub fn forget(&mut self, name: &str) -> Result<(), ForgetError> {
+        if !self.is_open() {
+            return Err(ForgetError::NotOpen);
+        }
+        if !self.config.loggers.iter().any(|known| known == name) {
+            return Err(ForgetError::Unknown);
+        }
+        if self.participants().contains(&name) {
+            return Err(ForgetError::TakesPart);
+        }
+        self.multicast(Control::Forget {
+            name: name.to_owned(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn handle_forget(&mut self, name: String) {
+        let valid = self.stage == Stage::Open
+            && self.config.loggers.contains(&name)
+            && !self.participants().contains(&name.as_str());
+        if !valid {
+            return;
+        }
+        if self.takes_part() {
+            self.append_time();
+            self.append(&Record::Forget(name));
+        }
+        self.deliver(None);
+    }
+}

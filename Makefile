@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DAEMONS = groupd spreadlogd vipd imgcache whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants ci-simulate bench-view bench-online bench-flood install clean
+.PHONY: help build demo test check simulate mutants fuzz ci-simulate bench-view bench-online bench-flood install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -15,6 +15,7 @@ help:
 	@echo 'make simulate      the ring in simulation: SEEDS=n, or SEED=s to replay one'
 	@echo 'make mutants       plant each known bug and see the simulator catch it'
 	@echo 'make ci-simulate   the simulation at the size that CI asks for'
+	@echo 'make fuzz          feed every parser for SECONDS=60 each, or TARGET=name alone'
 	@echo 'make bench-view    how fast views change, in network namespaces'
 	@echo 'make bench-online  parsing and presence: lines per second, on one core'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
@@ -52,6 +53,14 @@ ci-simulate:
 
 mutants:
 	@tools/mutants
+
+# The sanitizer's flags are not stable yet; RUSTC_BOOTSTRAP lets a stable compiler take them.
+FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz:
+	@./tools/need cargo cc c++ cargo-fuzz
+	for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
+	    RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=2048 || exit 1; \
+	done
 
 bench-view:
 	$(CARGO) build --release --bins

@@ -163,8 +163,8 @@ impl Daemon {
                     begin = end + 1;
                 }
             }
-            Input::Aside(message) => cluster.take(message, now),
-            Input::Joined | Input::Lost => {}
+            Input::Aside { data, .. } => cluster.take(data, now),
+            Input::Joined | Input::Lost | Input::Private { .. } | Input::Members { .. } => {}
         });
         if now >= self.tick_at {
             // After a halt seconds are missing, not made up.

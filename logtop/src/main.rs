@@ -204,7 +204,7 @@ impl Program {
                 }
                 Input::Joined => *lost = false,
                 Input::Lost => *lost = true,
-                Input::Aside(_) => {}
+                Input::Aside { .. } | Input::Private { .. } | Input::Members { .. } => {}
             });
         }
         let mut read_stdin = false;

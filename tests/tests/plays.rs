@@ -44,3 +44,8 @@ fn cache() {
 fn online() {
     tests::play("online.sh");
 }
+
+#[test]
+fn online_replicas() {
+    tests::play("online-replicas.sh");
+}

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use subscriber::Position;
 
 use crate::hits::HitCounts;
-use crate::presence::{Presence, Visit};
+use crate::presence::Visit;
+use crate::table::Table;
 
 /// Most users or pages in an answer.
 pub const LISTED_MAX: usize = 1000;
@@ -62,21 +63,18 @@ fn number(text: &[u8]) -> Option<usize> {
     Some(number.min(LISTED_MAX))
 }
 
-/// Where in the order of the log an answer was given.
+/// Which answer it is: all who give one for the same place give the same.
 #[derive(Clone, Copy, Debug)]
-pub struct State {
-    /// The place in the order.
+pub struct Place {
+    /// The place in the order of the log.
     pub position: Position,
-    /// The time that the lines tell.
-    pub time: u64,
-    /// Whether lines have come for as long as a user stays online.
-    pub complete: bool,
-    /// Lines so far.
-    pub counts: HitCounts,
+    /// The lineage of the table.
+    pub lineage: u64,
 }
 
-/// Answers a question.
-pub fn answer(question: &Question, presence: &Presence, state: &State) -> Value {
+/// Answers a question; `place` is none while the table is not the one that others have.
+pub fn answer(question: &Question, table: &Table, place: Option<Place>) -> Value {
+    let presence = table.presence();
     let mut answer = match question {
         Question::Count => json!({ "users": presence.user_count() }),
         Question::Page(url, count) => {
@@ -99,10 +97,15 @@ pub fn answer(question: &Question, presence: &Presence, state: &State) -> Value 
             None => json!({ "user": text(name), "page": null, "age": null }),
         },
     };
-    let membership = state.position.membership.map(|gid| gid.to_string());
-    answer["position"] = json!({ "membership": membership, "messages": state.position.messages });
-    answer["time"] = json!(state.time);
-    answer["complete"] = json!(state.complete);
+    answer["position"] = place.map_or(Value::Null, |Place { position, lineage }| {
+        json!({
+            "membership": position.membership.map(|gid| gid.to_string()),
+            "messages": position.messages,
+            "table": format!("{lineage:016x}"),
+        })
+    });
+    answer["time"] = json!(table.time());
+    answer["complete"] = json!(table.is_complete());
     answer
 }
 
@@ -115,19 +118,16 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// All counts in the text format of Prometheus.
-pub fn metrics(presence: &Presence, state: &State) -> String {
+pub fn metrics(table: &Table, counts: HitCounts, holding: bool) -> String {
+    let presence = table.presence();
     let rows: [(&str, &str, u64); 7] = [
         ("users", "gauge", presence.user_count() as u64),
         ("pages", "gauge", presence.page_count() as u64),
-        (
-            "joined",
-            "gauge",
-            u64::from(state.position.membership.is_some()),
-        ),
+        ("holding", "gauge", u64::from(holding)),
         ("evicted_users_total", "counter", presence.evicted()),
-        ("lines_total", "counter", state.counts.lines),
-        ("unparsed_lines_total", "counter", state.counts.unparsed),
-        ("hits_total", "counter", state.counts.hits),
+        ("lines_total", "counter", counts.lines),
+        ("unparsed_lines_total", "counter", counts.unparsed),
+        ("hits_total", "counter", counts.hits),
     ];
     let row = |(name, kind, value): (&str, &str, u64)| {
         format!("# TYPE whosonline_{name} {kind}\nwhosonline_{name} {value}\n")

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use group::GroupName;
 use weblog::format::{Field, Format};
 use whosonline::hits::Rules;
 use whosonline::presence::Limits;
+use whosonline::replica::fnv1a;
 
 /// Knows who is online, from the log lines that travel in a group.
 #[derive(Debug, Parser)]
@@ -143,9 +143,24 @@ impl Args {
         }
     }
 
-    /// How long a table must have been filled to be complete.
-    pub(crate) fn warm_up(&self) -> Duration {
-        Duration::from_secs(self.window.into())
+    /// What must be equal for two tables to be equal, as a number.
+    ///
+    /// It is made of the rules as this version of the program writes them: replicas of another
+    /// version do not share a table.
+    pub(crate) fn settings(&self, rules: &Rules) -> u64 {
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!("{version} {rules:?} {:?}", self.limits());
+        fnv1a(text.bytes())
+    }
+
+    /// The second group, of those who know who is online from the lines of the first.
+    ///
+    /// # Errors
+    /// Its name would be too long.
+    pub(crate) fn replicas(&self) -> Result<GroupName, String> {
+        let name = format!("{}@", self.group);
+        name.parse()
+            .map_err(|_| format!("a log group's name has at most 30 bytes: {}", self.group))
     }
 }
 

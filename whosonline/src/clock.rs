@@ -22,14 +22,24 @@ impl StreamClock {
         self.now
     }
 
+    /// How many stamps in succession were too far ahead to be believed.
+    pub fn ahead(&self) -> u32 {
+        self.ahead
+    }
+
+    /// Goes on from what another clock was at.
+    pub fn resume(now: u64, ahead: u32) -> StreamClock {
+        StreamClock { now, ahead }
+    }
+
     /// Takes the stamp of the next line; gives the time.
     pub fn see(&mut self, stamp: u64) -> u64 {
-        if self.now == 0 || stamp <= self.now + LEAP_SECONDS {
+        if self.now == 0 || stamp <= self.now.saturating_add(LEAP_SECONDS) {
             self.now = self.now.max(stamp);
             self.ahead = 0;
         } else {
-            self.ahead += 1;
-            if self.ahead == WITNESSES {
+            self.ahead = self.ahead.saturating_add(1);
+            if self.ahead >= WITNESSES {
                 self.now = stamp;
                 self.ahead = 0;
             }

@@ -16,10 +16,10 @@ use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
 use unixproc::signal::{Signal, Signals};
-use whosonline::answer::{LISTED, LISTED_MAX, Question, State, answer, metrics};
-use whosonline::clock::StreamClock;
+use whosonline::answer::{LISTED, LISTED_MAX, Place, Question, answer, metrics};
 use whosonline::hits::{Hits, Rules};
-use whosonline::presence::Presence;
+use whosonline::replica::{Event, Replica, Send};
+use whosonline::table::Table;
 
 use crate::args::Args;
 use crate::peers::Peers;
@@ -53,19 +53,15 @@ pub(crate) struct Daemon {
     event_at: Instant,
     status_at: Instant,
     group: GroupName,
-    table: Table,
+    replicas: GroupName,
+    core: Core,
 }
 
 /// What is known, apart from all sockets.
 #[derive(Debug)]
-struct Table {
+struct Core {
     hits: Hits,
-    clock: StreamClock,
-    presence: Presence,
-    /// How long lines must have come for the table to be complete, and the time of the stream
-    /// since when they have.
-    warm_up: Duration,
-    since: Option<u64>,
+    replica: Replica,
 }
 
 impl Daemon {
@@ -73,7 +69,12 @@ impl Daemon {
     ///
     /// # Errors
     /// A socket cannot be opened, or there are no descriptors left.
-    pub(crate) fn new(args: &Args, rules: Rules, address: Address) -> anyhow::Result<Daemon> {
+    pub(crate) fn new(
+        args: &Args,
+        rules: Rules,
+        replicas: GroupName,
+        address: Address,
+    ) -> anyhow::Result<Daemon> {
         let poll = Poll::new()?;
         let registry = poll.registry();
         let signals = Signals::install(&[
@@ -104,19 +105,17 @@ impl Daemon {
             signals,
             alive_at: notify.watchdog_interval().map(|interval| now + interval),
             notify,
-            subscriber: Subscriber::new(address, "wo", args.group, BUS, now),
+            subscriber: Subscriber::new(address, "wo", args.group, BUS, now).with_aside(replicas),
             control,
             http,
             historic,
             event_at: now + EVENT_INTERVAL,
             status_at: now + STATUS_INTERVAL,
             group: args.group,
-            table: Table {
+            replicas,
+            core: Core {
+                replica: Replica::new(args.limits(), args.settings(&rules)),
                 hits: Hits::new(rules),
-                clock: StreamClock::default(),
-                presence: Presence::new(args.limits()),
-                warm_up: args.warm_up(),
-                since: None,
             },
             poll,
         })
@@ -159,8 +158,9 @@ impl Daemon {
             }
             let now = Instant::now();
             self.subscriber.connect(self.poll.registry(), now);
-            let table = &mut self.table;
-            self.subscriber.receive(now, |input| table.take(input));
+            let core = &mut self.core;
+            self.subscriber.receive(now, |input| core.take(input, now));
+            self.talk(now);
             // After the lines, so that answers are as new as can be.
             for event in &events {
                 self.answer(event.token());
@@ -177,6 +177,7 @@ impl Daemon {
             Some(self.event_at),
             self.alive_at,
             self.subscriber.retry_at(),
+            self.core.replica.poll_timeout(),
         ];
         let next = times.into_iter().flatten().min().unwrap_or(self.event_at);
         next.saturating_duration_since(Instant::now())
@@ -184,12 +185,13 @@ impl Daemon {
 
     fn answer(&mut self, token: Token) {
         let registry = self.poll.registry();
-        let Table { presence, .. } = &self.table;
-        let state = self.table.state(self.subscriber.position());
+        let core = &self.core;
+        let table = core.replica.table();
+        let place = core.place(self.subscriber.position());
         let result = if self.control.tokens().contains(&token.0) {
             self.control.handle_lines(registry, token, |line, output| {
                 let answer = match Question::parse(line) {
-                    Ok(question) => answer(&question, presence, &state),
+                    Ok(question) => answer(&question, table, place),
                     Err(error) => json!({ "error": error }),
                 };
                 serde_json::to_writer(&mut *output, &answer)?;
@@ -199,11 +201,11 @@ impl Daemon {
         } else if let Some(http) = &mut self.http
             && http.tokens().contains(&token.0)
         {
-            http.handle_event(registry, token, |request| page(request, presence, &state))
+            http.handle_event(registry, token, |request| page(request, core, place))
         } else if let Some(historic) = &mut self.historic
             && historic.tokens().contains(&token.0)
         {
-            historic.handle_event(registry, token, presence)
+            historic.handle_event(registry, token, table.presence())
         } else {
             Ok(())
         };
@@ -212,15 +214,40 @@ impl Daemon {
         }
     }
 
+    /// Says to other replicas what is to be said, and to the log what has happened.
+    fn talk(&mut self, now: Instant) {
+        let replica = &mut self.core.replica;
+        replica.handle_timeout(now);
+        // The rest goes when the daemon has taken this.
+        while !self.subscriber.wants_write()
+            && let Some(send) = replica.poll_send()
+        {
+            match send {
+                Send::All(data) => self.subscriber.send(self.replicas.name(), &data),
+                Send::To(name, data) => self.subscriber.send(name, &data),
+            }
+        }
+        while let Some(event) = replica.poll_event() {
+            let users = replica.table().presence().user_count();
+            let fields: log::Fields = &[("group", &self.group), ("users", &users)];
+            match event {
+                Event::Began => log::notice("table-begun", fields),
+                Event::Kept => log::notice("table-kept", fields),
+                Event::Taken => log::notice("table-taken", fields),
+                Event::Failed => log::warning("snapshot-failed", fields),
+            }
+        }
+    }
+
     /// Does what is due.
     fn keep_time(&mut self, now: Instant) {
         if now >= self.event_at {
             self.event_at = now + EVENT_INTERVAL;
-            let state = self.table.state(self.subscriber.position());
+            let place = self.core.place(self.subscriber.position());
             if let Some(http) = &mut self.http
                 && http.has_listeners()
             {
-                http.send_events(&count_event(&self.table.presence, &state));
+                http.send_events(&count_event(self.core.replica.table(), place));
             }
         }
         if now >= self.status_at {
@@ -236,29 +263,33 @@ impl Daemon {
     }
 
     fn publish_status(&mut self) {
-        let counts = self.table.hits.counts();
+        let counts = self.core.hits.counts();
+        let presence = self.core.replica.table().presence();
         let status = json!({
             "program": "whosonline",
             "group": self.group.to_string(),
-            "users": self.table.presence.user_count(),
-            "pages": self.table.presence.page_count(),
+            "users": presence.user_count(),
+            "pages": presence.page_count(),
             "lines": counts.lines,
             "unparsed": counts.unparsed,
         });
-        let group = "covey.status".parse().expect("a group's name");
-        self.subscriber.send(group, status.to_string().as_bytes());
+        let group: GroupName = "covey.status".parse().expect("a group's name");
+        self.subscriber
+            .send(group.name(), status.to_string().as_bytes());
     }
 
     fn log_status(&self) {
-        let counts = self.table.hits.counts();
+        let counts = self.core.hits.counts();
+        let presence = self.core.replica.table().presence();
         log::notice(
             "status",
             &[
                 ("group", &self.group),
                 ("joined", &self.subscriber.is_joined()),
-                ("users", &self.table.presence.user_count()),
-                ("pages", &self.table.presence.page_count()),
-                ("evicted-users", &self.table.presence.evicted()),
+                ("holding", &self.core.replica.lineage().is_some()),
+                ("users", &presence.user_count()),
+                ("pages", &presence.page_count()),
+                ("evicted-users", &presence.evicted()),
                 ("lines", &counts.lines),
                 ("hits", &counts.hits),
                 ("unparsed-lines", &counts.unparsed),
@@ -267,50 +298,36 @@ impl Daemon {
     }
 }
 
-impl Table {
-    fn take(&mut self, input: Input<'_>) {
+impl Core {
+    fn take(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Lines { lines, .. } => {
                 let mut begin = 0;
                 for end in memchr_iter(b'\n', lines) {
-                    self.take_line(&lines[begin..end]);
+                    let (stamp, hit) = self.hits.read(&lines[begin..end]);
+                    let hit = hit.as_ref().map(|hit| (&*hit.user, &*hit.page));
+                    self.replica.handle_line(stamp, hit, now);
                     begin = end + 1;
                 }
             }
-            // What was missed shows as users that are not there: the table fills anew.
-            Input::Joined | Input::Lost => self.since = None,
-            Input::Aside(_) => {}
+            Input::Members { membership, own } => {
+                self.replica.handle_membership(membership, own, now);
+            }
+            Input::Aside { sender, data } => self.replica.handle_message(sender, data, now),
+            Input::Private { sender, data } => self.replica.handle_private(sender, data, now),
+            Input::Lost => self.replica.handle_lost(),
+            Input::Joined => {}
         }
     }
 
-    fn take_line(&mut self, line: &[u8]) {
-        let (stamp, hit) = self.hits.read(line);
-        if let Some(stamp) = stamp {
-            let now = self.clock.see(stamp);
-            self.since.get_or_insert(now);
-            self.presence
-                .advance(u32::try_from(now).unwrap_or(u32::MAX));
-        }
-        if let Some(hit) = hit {
-            self.presence.hit(&hit.user, &hit.page);
-        }
-    }
-
-    fn state(&self, position: Position) -> State {
-        let time = self.clock.now();
-        let warm_up = self.warm_up.as_secs();
-        let complete = self.since.is_some_and(|since| time - since > warm_up);
-        State {
-            position,
-            time,
-            complete,
-            counts: self.hits.counts(),
-        }
+    fn place(&self, position: Position) -> Option<Place> {
+        let lineage = self.replica.lineage()?;
+        Some(Place { position, lineage })
     }
 }
 
 /// Answers over HTTP.
-fn page(request: &HttpRequest<'_>, presence: &Presence, state: &State) -> HttpAnswer {
+fn page(request: &HttpRequest<'_>, core: &Core, place: Option<Place>) -> HttpAnswer {
     let count = match request
         .parameter("n")
         .map(|n| String::from_utf8_lossy(&n).parse())
@@ -319,6 +336,7 @@ fn page(request: &HttpRequest<'_>, presence: &Presence, state: &State) -> HttpAn
         Some(Ok(count)) => LISTED_MAX.min(count),
         Some(Err(_)) => return HttpAnswer::bad_request("n is a number"),
     };
+    let table = core.replica.table();
     let question = match request.path {
         "/count" => Question::Count,
         "/top" => Question::Top(count),
@@ -330,13 +348,16 @@ fn page(request: &HttpRequest<'_>, presence: &Presence, state: &State) -> HttpAn
             Some(name) => Question::User(name),
             None => return HttpAnswer::bad_request("ask for /user?name=x"),
         },
-        "/metrics" => return HttpAnswer::metrics(metrics(presence, state)),
-        "/events" => return HttpAnswer::events(count_event(presence, state)),
+        "/metrics" => {
+            let text = metrics(table, core.hits.counts(), place.is_some());
+            return HttpAnswer::metrics(text);
+        }
+        "/events" => return HttpAnswer::events(count_event(table, place)),
         _ => return HttpAnswer::not_found(),
     };
-    HttpAnswer::json(&answer(&question, presence, state))
+    HttpAnswer::json(&answer(&question, table, place))
 }
 
-fn count_event(presence: &Presence, state: &State) -> Vec<u8> {
-    format!("data: {}\n\n", answer(&Question::Count, presence, state)).into_bytes()
+fn count_event(table: &Table, place: Option<Place>) -> Vec<u8> {
+    format!("data: {}\n\n", answer(&Question::Count, table, place)).into_bytes()
 }

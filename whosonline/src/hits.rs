@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memrchr};
 use weblog::format::{Clock, Field, Fields, Format, Parser};
+use weblog::stream::MESSAGE_BYTES_MAX;
 
 /// What counts as a hit, and as whose.
 #[derive(Clone, Debug)]
@@ -91,7 +92,9 @@ impl Hits {
     /// Reads a line: its stamp, and the hit if it is one.
     pub fn read<'a>(&mut self, line: &'a [u8]) -> (Option<u64>, Option<Hit<'a>>) {
         self.counts.lines += 1;
-        let Ok(fields) = self.parser.parse(line) else {
+        // A longer line comes in several messages, and who has just joined sees the last of them.
+        let parsed = (line.len() <= MESSAGE_BYTES_MAX).then(|| self.parser.parse(line));
+        let Some(Ok(fields)) = parsed else {
             self.counts.unparsed += 1;
             return (None, None);
         };

@@ -37,6 +37,9 @@ fn run() -> Result<u8, Failure> {
         log::Level::from_flags(args.verbose, args.quiet),
     );
     let rules = args.rules().map_err(|message| Failure::usage(&message))?;
+    let replicas = args
+        .replicas()
+        .map_err(|message| Failure::usage(&message))?;
     let address = group::Address::find(args.socket.as_deref(), None)
         .map_err(|error| Failure::new(exit::USAGE, error))?;
     if args.check {
@@ -47,7 +50,7 @@ fn run() -> Result<u8, Failure> {
         true => Some(background::detach().map_err(failed)?),
         false => None,
     };
-    let mut daemon = Daemon::new(&args, rules, address)
+    let mut daemon = Daemon::new(&args, rules, replicas, address)
         .map_err(|error: anyhow::Error| Failure::new(exit::FAILED, error))?;
     let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
     let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;

@@ -194,6 +194,16 @@ impl Presence {
         })
     }
 
+    /// All users, the one that was silent longest first.
+    pub fn visits(&self) -> impl Iterator<Item = Visit<'_>> {
+        let mut at = self.oldest;
+        std::iter::from_fn(move || {
+            let user = self.users.get(at as usize)?;
+            at = user.newer;
+            Some(self.visit(user))
+        })
+    }
+
     /// Where a user is.
     pub fn find_user(&self, name: &[u8]) -> Option<Visit<'_>> {
         let hash = self.hasher.hash_one(name);

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use group::handshake::Reject;
 use group::wire::GroupId;
-use group::{Address, ConnectError, Event, GroupName, Name, Options, Service, Session};
+use group::{
+    Address, ConnectError, Event, GroupName, Membership, Message, Name, Options, Service, Session,
+};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use unixproc::log;
@@ -27,15 +29,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The first pause between attempts to connect; it doubles up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// A place in the order of a group's messages.
+/// A place in the order of a log group's messages.
 ///
-/// All members see each membership at the same place in the order, so two programs that give the
-/// same position have seen the same messages since that membership.
+/// Memberships are those of the second group where there is one, as its members are the programs
+/// that compare positions. All of them see each membership at the same place in the order, so two
+/// that give the same position have seen the same messages since that membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The last membership of the group that this session saw; none before it joined.
+    /// The last membership that this session saw; none before it joined.
     pub membership: Option<GroupId>,
-    /// Messages of the group since then.
+    /// Messages of the log group since then.
     pub messages: u64,
 }
 
@@ -50,7 +53,26 @@ pub enum Input<'a> {
         lines: &'a [u8],
     },
     /// A message of the second group, as it was sent.
-    Aside(&'a [u8]),
+    Aside {
+        /// Private group of the sender.
+        sender: &'a Name,
+        /// What it sent.
+        data: &'a [u8],
+    },
+    /// A message to this session alone.
+    Private {
+        /// Private group of the sender.
+        sender: &'a Name,
+        /// What it sent.
+        data: &'a [u8],
+    },
+    /// The second group has a new membership.
+    Members {
+        /// The membership.
+        membership: &'a Membership,
+        /// Private group of this session.
+        own: Name,
+    },
     /// This session has joined: what comes from here on is all that is sent.
     Joined,
     /// The bus is lost: what is sent until the next `Joined` is missed.
@@ -110,7 +132,7 @@ impl Subscriber {
         }
     }
 
-    /// Joins a second group as well, whose messages come as [`Input::Aside`].
+    /// Joins a second group after the first, whose messages come as [`Input::Aside`].
     pub fn with_aside(mut self, group: GroupName) -> Subscriber {
         self.aside = Some(group);
         self
@@ -121,7 +143,7 @@ impl Subscriber {
         self.position
     }
 
-    /// Whether this session is a member of the group.
+    /// Whether this session is a member of its groups.
     pub fn is_joined(&self) -> bool {
         self.position.membership.is_some()
     }
@@ -221,11 +243,20 @@ impl Subscriber {
         }
     }
 
-    /// Sends a message to a group, if the bus is there and takes it now; it is not kept.
-    pub fn send(&mut self, group: GroupName, data: &[u8]) {
-        if let Some(session) = &mut self.session {
-            // A status that does not go out is followed by the next one.
-            let _ = session.multicast(Service::Agreed, &[group], 0, data);
+    /// Whether something waits until the daemon takes it; see [`send`](Self::send).
+    pub fn wants_write(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::wants_write)
+    }
+
+    /// Sends a message to a group or session, if the bus is there; without a bus it is dropped.
+    ///
+    /// What the daemon does not take at once waits. Who has much to send sends nothing more while
+    /// something [waits](Self::wants_write); what does not fit is dropped.
+    pub fn send(&mut self, to: Name, data: &[u8]) {
+        if let Some(session) = &mut self.session
+            && let Err(error) = session.multicast(Service::Agreed, &[to], 0, data)
+        {
+            log::debug("not-sent", &[("to", &to), ("error", &error)]);
         }
     }
 
@@ -235,34 +266,11 @@ impl Subscriber {
         self.backoff = BACKOFF.0;
         match event {
             Event::Message(message) => {
-                let names = |group: GroupName| message.groups.iter().any(|n| n == group.name());
-                if names(self.group) {
-                    self.position.messages += 1;
-                    let sender = &message.sender;
-                    self.assembler
-                        .receive(sender.as_bytes(), &message.data, |lines| {
-                            take(Input::Lines { sender, lines });
-                        });
-                } else if self.aside.is_some_and(names) {
-                    take(Input::Aside(&message.data));
-                }
+                self.handle_message(&message, take);
                 message.data.len() + 48
             }
             Event::Membership(membership) => {
-                let own = self.session.as_ref().map(Session::private_group);
-                let member = own.is_some_and(|own| membership.members.contains(&own));
-                if membership.group == self.group.name() && member {
-                    let joined = self.position.membership.is_none();
-                    self.position = Position {
-                        membership: Some(membership.gid),
-                        messages: 0,
-                    };
-                    if joined {
-                        let members = membership.members.len();
-                        log::notice("joined", &[("group", &self.group), ("members", &members)]);
-                        take(Input::Joined);
-                    }
-                }
+                self.handle_membership(&membership, take);
                 membership.members.len() * 32
             }
             Event::SelfLeave { .. } | Event::Transition { .. } => 48,
@@ -270,6 +278,43 @@ impl Subscriber {
                 log::warning("request-refused", &[("bus", &self.options.address)]);
                 48
             }
+        }
+    }
+
+    fn handle_message(&mut self, message: &Message, take: &mut impl FnMut(Input<'_>)) {
+        let Message { sender, data, .. } = message;
+        let is_for = |name: Name| message.groups.iter().any(|group| group == name);
+        if is_for(self.group.name()) {
+            self.position.messages += 1;
+            self.assembler.receive(sender.as_bytes(), data, |lines| {
+                take(Input::Lines { sender, lines });
+            });
+        } else if self.aside.is_some_and(|aside| is_for(aside.name())) {
+            take(Input::Aside { sender, data });
+        } else {
+            take(Input::Private { sender, data });
+        }
+    }
+
+    fn handle_membership(&mut self, membership: &Membership, take: &mut impl FnMut(Input<'_>)) {
+        let Some(own) = self.session.as_ref().map(Session::private_group) else {
+            return;
+        };
+        let counted = self.aside.unwrap_or(self.group);
+        if membership.group != counted.name() || !membership.members.contains(&own) {
+            return;
+        }
+        let joined = self.position.membership.is_none();
+        self.position = Position {
+            membership: Some(membership.gid),
+            messages: 0,
+        };
+        if joined {
+            log::notice("joined", &[("group", &self.group)]);
+            take(Input::Joined);
+        }
+        if self.aside.is_some() {
+            take(Input::Members { membership, own });
         }
     }
 

@@ -297,16 +297,6 @@ impl Publisher {
         self.spooled - self.acknowledged
     }
 
-    /// Everything before this offset has been handed out.
-    pub fn published(&self) -> u64 {
-        self.published
-    }
-
-    /// Bytes that are spooled and not acknowledged.
-    pub fn waiting_bytes(&self) -> u64 {
-        self.spooled - self.acknowledged
-    }
-
     /// Whether everything that is spooled is.
     pub fn is_drained(&self) -> bool {
         self.acknowledged == self.spooled

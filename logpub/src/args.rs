@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 use group::{Address, GroupName};
@@ -30,7 +31,12 @@ pub(crate) struct Args {
     #[argh(switch)]
     pub(crate) one_line: bool,
 
-    /// when the queue is full: block (the default) or drop
+    /// keep lines in this directory until the loggers have them on disk
+    #[argh(option, arg_name = "directory")]
+    pub(crate) spool: Option<PathBuf>,
+
+    /// when the queue or the spool's disk is full: block (the default)
+    /// or drop
     #[argh(
         option,
         arg_name = "policy",
@@ -39,18 +45,19 @@ pub(crate) struct Args {
     )]
     pub(crate) when_full: WhenFull,
 
-    /// bytes that may wait for the bus; 8 MiB if not given
-    #[argh(option, arg_name = "n", default = "8 << 20", from_str_fn(queue_bytes))]
-    pub(crate) queue_bytes: usize,
+    /// bytes that may wait; if not given 8 MiB, or with --spool what the
+    /// disk holds
+    #[argh(option, arg_name = "n", from_str_fn(queue_bytes))]
+    pub(crate) queue_bytes: Option<usize>,
 
     /// wait so long for more lines to send together; 5 if not given
     #[argh(option, arg_name = "n", default = "5", from_str_fn(flush_ms))]
     pub(crate) flush_ms: u64,
 
     /// at the end, give up when nothing gets through for so long; 60 if
-    /// not given
-    #[argh(option, arg_name = "n", default = "60")]
-    pub(crate) drain_seconds: u32,
+    /// not given, 10 with --spool
+    #[argh(option, arg_name = "n")]
+    pub(crate) drain_seconds: Option<u32>,
 
     /// log more (may be repeated)
     #[argh(switch, short = 'v')]
@@ -76,10 +83,34 @@ impl Args {
                 "--when-full drop makes no sense with --follow: a file can wait".to_owned(),
             );
         }
+        if self.spool.is_some() && self.follow.is_some() {
+            return Err("--spool makes no sense with --follow: the file is a spool".to_owned());
+        }
+        if self.spool.is_some() && self.one_line {
+            return Err(
+                "--spool makes no sense with --one-line: only our loggers answer".to_owned(),
+            );
+        }
         if self.follow.is_none() && self.position.is_some() {
             return Err("--position needs --follow".to_owned());
         }
         Address::find(self.socket.as_deref(), None).map_err(|error| error.to_string())
+    }
+
+    /// Bytes that may wait for the bus in memory.
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.queue_bytes.unwrap_or(8 << 20)
+    }
+
+    /// Bytes that may wait in the spool, if not the disk alone decides.
+    pub(crate) fn spool_bytes(&self) -> Option<u64> {
+        self.queue_bytes.map(|bytes| bytes as u64)
+    }
+
+    /// How long nothing may come through at the end, if it is given.
+    pub(crate) fn drain_timeout(&self) -> Option<Duration> {
+        let seconds = self.drain_seconds?;
+        Some(Duration::from_secs(seconds.into()))
     }
 }
 
@@ -102,7 +133,7 @@ fn when_full(text: &str) -> Result<WhenFull, String> {
 }
 
 fn queue_bytes(text: &str) -> Result<usize, String> {
-    const RANGE: std::ops::RangeInclusive<usize> = 1 << 18..=1 << 32;
+    const RANGE: std::ops::RangeInclusive<usize> = 1 << 18..=1 << 40;
     let number = text.parse().ok().filter(|number| RANGE.contains(number));
     number.ok_or_else(|| format!("must be {} to {}", RANGE.start(), RANGE.end()))
 }
@@ -143,8 +174,9 @@ mod tests {
         );
         assert_eq!(
             (args.queue_bytes, args.flush_ms, args.drain_seconds),
-            (1_000_000, 0, 1)
+            (Some(1_000_000), 0, Some(1))
         );
+        assert_eq!(parse("g --spool /s").unwrap().spool, Some("/s".into()));
         assert!(args.one_line && args.quiet && args.verbose == 2);
     }
 
@@ -154,7 +186,7 @@ mod tests {
             ("-v", "required positional arguments not provided: group"),
             ("a b", "unrecognized argument: b"),
             ("a --when-full=spill", "must be block or drop"),
-            ("a --queue-bytes=0", "must be 262144 to 4294967296"),
+            ("a --queue-bytes=0", "must be 262144 to 1099511627776"),
             ("a --flush-ms=-1", "must be 0 to 10000"),
             (
                 "a-group-name-of-thirty-one-bytes",
@@ -171,7 +203,13 @@ mod tests {
                 .check()
                 .is_err()
         );
-        assert!(parse("g --position x").unwrap().check().is_err());
+        for line in [
+            "g --position x",
+            "g --spool x --follow y",
+            "g --spool x --one-line",
+        ] {
+            assert!(parse(line).unwrap().check().is_err(), "{line}");
+        }
         assert!(parse("g --socket x").unwrap().check().is_err());
     }
 
@@ -184,6 +222,7 @@ mod tests {
             "--position",
             "--one-line",
             "--when-full",
+            "--spool",
             "-V, --version",
         ] {
             assert!(help.contains(word), "{help}");

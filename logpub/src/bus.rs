@@ -1,68 +1,48 @@
-//! The session with the daemon: sends what the outbox says, hears its own markers.
+//! The way to the loggers without a spool: sends what the outbox says, hears its own markers.
 
-use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use group::handshake::Reject;
 use group::{
-    Address, ConnectError, Event, GroupName, Message, Options, ReceiveError, SendError, Service,
-    Session,
+    Address, Event, GroupName, Message, Options, ReceiveError, SendError, Service, Session,
 };
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use unixproc::log;
+use mio::{Registry, Token, Waker};
 use weblog::stream::{Outbox, Outgoing};
+
+use crate::connection::Connection;
 
 /// Messages are handed to the socket in batches of about this size.
 const BATCH_BYTES: usize = 128 << 10;
 
-/// Connecting may hold up the program for so long.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The first pause between attempts to connect; it doubles up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
 /// The way to the loggers.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    options: Options,
+    connection: Connection,
     group: GroupName,
-    token: Token,
-    session: Option<Session>,
     readable: bool,
-    retry_at: Instant,
-    backoff: Duration,
-    /// Whether the daemon's absence has been logged.
-    reported: bool,
 }
 
 impl Bus {
     /// Not connected yet; events of the session will have this token.
-    pub(crate) fn new(address: Address, group: GroupName, token: Token, now: Instant) -> Bus {
+    pub(crate) fn new(address: Address, group: GroupName, token: Token, waker: Arc<Waker>) -> Bus {
         let mut options = Options::new(address);
         // A name that is too long is left to the daemon.
         options.name = format!("lp{}", std::process::id()).parse().ok();
-        options.timeout = CONNECT_TIMEOUT;
         Bus {
-            options,
+            connection: Connection::new(options, token, waker),
             group,
-            token,
-            session: None,
             readable: false,
-            retry_at: now,
-            backoff: BACKOFF.0,
-            reported: false,
         }
     }
 
     /// Whether there is a session.
     pub(crate) fn is_connected(&self) -> bool {
-        self.session.is_some()
+        self.connection.is_connected()
     }
 
-    /// When the next attempt to connect is due, if there is no session.
+    /// When the next attempt to connect is due, if there is neither a session nor an attempt.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.session.is_none().then_some(self.retry_at)
+        self.connection.retry_at()
     }
 
     /// Takes note of an event of the session's descriptor.
@@ -70,74 +50,24 @@ impl Bus {
         self.readable = true;
     }
 
-    /// Opens the session if it is due.
+    /// Goes on with opening the session.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.session.is_some() || now < self.retry_at {
-            return;
-        }
-        match self.try_connect(registry) {
-            Ok(session) => {
-                let fields: log::Fields = &[
-                    ("bus", &self.options.address),
-                    ("session", &session.private_group()),
-                ];
-                // Only news if there was trouble before.
-                if self.reported {
-                    log::notice("connected", fields)
-                } else {
-                    log::info("connected", fields)
-                }
-                self.reported = false;
-                self.readable = true;
-                self.session = Some(session);
-            }
-            Err(error) => {
-                if matches!(error, ConnectError::Rejected(Reject::NotUnique)) {
-                    self.options.name = None;
-                }
-                if !self.reported {
-                    let fields: log::Fields = &[("bus", &self.options.address), ("error", &error)];
-                    log::warning("bus-unreachable", fields);
-                    self.reported = true;
-                }
-                self.back_off(Instant::now());
-            }
-        }
-    }
-
-    fn try_connect(&self, registry: &Registry) -> Result<Session, ConnectError> {
-        let mut session = Session::connect(self.options.clone())?;
-        session.set_nonblocking(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&session.as_raw_fd()), self.token, interest)?;
-        Ok(session)
-    }
-
-    fn back_off(&mut self, now: Instant) {
-        self.retry_at = now + self.backoff;
-        self.backoff = (self.backoff * 2).min(BACKOFF.1);
+        self.readable |= self.connection.connect(registry, now);
     }
 
     /// Sends and receives what can be; gives how many bytes of input are newly confirmed.
     pub(crate) fn work(&mut self, outbox: &mut Outbox, now: Instant) -> u64 {
-        let Some(session) = &mut self.session else {
+        let Some(session) = self.connection.session() else {
             return 0;
         };
         let mut confirmed = 0;
         let result = receive(session, &mut self.readable, outbox, &mut confirmed)
             .and_then(|()| send(session, self.group, outbox));
         if confirmed > 0 {
-            // Only now the session is known to be of use.
-            self.backoff = BACKOFF.0;
+            self.connection.prove();
         }
         if let Err(error) = result {
-            log::warning(
-                "bus-lost",
-                &[("bus", &self.options.address), ("error", &error)],
-            );
-            self.reported = true;
-            self.session = None;
-            self.back_off(now);
+            self.connection.lose(&error, now);
             outbox.handle_bus_lost();
         }
         confirmed
@@ -145,15 +75,9 @@ impl Bus {
 
     /// Ends the session in order.
     pub(crate) fn disconnect(&mut self) {
-        if let Some(session) = self.session.take()
-            // Everything is confirmed, or given up: how the session ends does not matter.
-            && let Err(error) = session.disconnect()
-        {
-            log::debug("disconnect", &[("error", &error)]);
-        }
+        self.connection.disconnect();
     }
 }
-
 /// Takes what the daemon has for us: our own markers, and perhaps what others send us, which is
 /// ignored.
 fn receive(

@@ -1,15 +1,23 @@
 //! logpub: reads log lines and publishes them to a group of the bus.
 //!
-//! `stdin` and `follow` are the two inputs, `weblog::stream` makes messages of their bytes and
-//! says what to send when, `bus` is the session, `publisher` the loop around them.
+//! Without a spool: `stdin` and `follow` are the two inputs, `weblog::stream` makes messages of their
+//! bytes and says what to send when, `bus` is the way to the loggers, `publisher` the loop.
+//!
+//! With one: `intake` brings stdin into a lane of the `spool`, an `outlet` publishes a lane by the
+//! protocol of `weblog::stream`, and `spooler` is the loop. Both rest on a `connection`.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod bus;
+mod connection;
 mod follow;
+mod intake;
+mod outlet;
 mod position;
 mod publisher;
+mod spool;
+mod spooler;
 mod stdin;
 
 use std::process::ExitCode;
@@ -19,6 +27,7 @@ use unixproc::{argv, log};
 
 use crate::args::Args;
 use crate::publisher::Publisher;
+use crate::spooler::Spooler;
 
 fn main() -> ExitCode {
     exit::main("logpub", run)
@@ -31,6 +40,14 @@ fn run() -> Result<u8, Failure> {
     log::init("logpub", log::Level::from_flags(args.verbose, args.quiet));
     let address = args.check().map_err(|message| Failure::usage(&message))?;
     let fatal = |error: anyhow::Error| Failure::new(exit::USAGE, error);
-    let mut publisher = Publisher::new(&args, address).map_err(fatal)?;
-    publisher.run().map_err(fatal)
+    match &args.spool {
+        Some(directory) => {
+            let mut spooler = Spooler::new(&args, directory, address).map_err(fatal)?;
+            spooler.run().map_err(fatal)
+        }
+        None => {
+            let mut publisher = Publisher::new(&args, address).map_err(fatal)?;
+            publisher.run().map_err(fatal)
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use group::Address;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use unixproc::exit;
 use unixproc::log;
 use unixproc::signal::{Signal, Signals};
@@ -21,6 +22,7 @@ use crate::stdin::Stdin;
 const SIGNALS: Token = Token(0);
 const STDIN: Token = Token(1);
 const BUS: Token = Token(2);
+const WAKER: Token = Token(3);
 
 /// Bytes asked for in one read: what a pipe holds by default.
 const READ_BYTES: usize = 64 << 10;
@@ -28,11 +30,22 @@ const READ_BYTES: usize = 64 << 10;
 /// Bound: reads before the bus has its turn.
 const READS_MAX: usize = 8;
 
+/// The signals that mean something here.
+pub(crate) const SIGNALS_CAUGHT: [Signal; 4] = [
+    Signal::Hangup,
+    Signal::Terminate,
+    Signal::Interrupt,
+    Signal::User1,
+];
+
 /// Trouble that lasts is logged this often.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// At the end, the bus may take so long without a word about it.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// At the end, nothing may come through for so long, unless something else was asked for.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What came of an attempt to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,19 +100,14 @@ impl Publisher {
     /// The input cannot be read, or there are no descriptors left.
     pub(crate) fn new(args: &Args, address: Address) -> anyhow::Result<Publisher> {
         let poll = Poll::new()?;
-        let caught = [
-            Signal::Hangup,
-            Signal::Terminate,
-            Signal::Interrupt,
-            Signal::User1,
-        ];
-        let signals = Signals::install(&caught)?;
+        let signals = Signals::install(&SIGNALS_CAUGHT)?;
         let registry = poll.registry();
         registry.register(
             &mut SourceFd(&signals.as_raw_fd()),
             SIGNALS,
             Interest::READABLE,
         )?;
+        let waker = Arc::new(Waker::new(registry, WAKER)?);
         let now = Instant::now();
         let source = match &args.follow {
             None => Source::Stdin(Stdin::new(registry, STDIN).context("cannot read stdin")?),
@@ -121,11 +129,11 @@ impl Publisher {
             source,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             cutter: Cutter::new(limits),
-            outbox: Outbox::new(args.when_full, args.queue_bytes),
-            bus: Bus::new(address, args.group, BUS, now),
+            outbox: Outbox::new(args.when_full, args.queue_bytes()),
+            bus: Bus::new(address, args.group, BUS, waker),
             flush_after: Duration::from_millis(args.flush_ms),
             flush_at: None,
-            drain_timeout: Duration::from_secs(args.drain_seconds.into()),
+            drain_timeout: args.drain_timeout().unwrap_or(DRAIN_TIMEOUT),
             when_full: args.when_full,
             stopping_at: None,
             ended_at: None,

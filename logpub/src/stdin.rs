@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use mio::unix::pipe::Receiver;
 use mio::{Interest, Registry, Token};
@@ -60,6 +60,16 @@ impl Stdin {
     /// Takes note of an event.
     pub(crate) fn handle_event(&mut self) {
         self.readable = true;
+    }
+
+    /// The descriptor, for whoever takes bytes without reading them.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+
+    /// There is nothing until the next event.
+    pub(crate) fn wait(&mut self) {
+        self.readable = false;
     }
 
     /// Reads what is there.

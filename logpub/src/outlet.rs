@@ -1,0 +1,324 @@
+//! From a lane to the loggers: one session, and one lane at a time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use group::{
+    Address, Cause, Event, GroupName, Name, Options, PrivateName, ReceiveError, Service, Session,
+};
+use mio::{Registry, Token, Waker};
+use unixproc::log;
+use weblog::stream::{Gap, PUBLISHER_MARK, Publisher, PublisherAction, SessionName};
+
+use crate::connection::Connection;
+use crate::spool::{Contents, LaneReader, hex};
+
+/// Bound: events taken from a session before the input has its turn.
+const EVENTS_MAX: usize = 256;
+
+/// A session that publishes lanes.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    connection: Connection,
+    group: GroupName,
+    /// The group of what is not log lines.
+    control: GroupName,
+    readable: bool,
+    /// Who is in the control group, as far as this session knows.
+    members: Option<Vec<SessionName>>,
+    lane: Option<Lane>,
+    buffer: BytesMut,
+}
+
+/// A lane that is being published.
+#[derive(Debug)]
+struct Lane {
+    reader: LaneReader,
+    machine: Publisher,
+}
+
+impl Outlet {
+    /// Not connected yet. `suffix` makes the private name another one than that of this process's
+    /// other outlet.
+    ///
+    /// # Errors
+    /// The group's name is too long for a control group; there is no randomness.
+    pub(crate) fn new(
+        address: Address,
+        group: GroupName,
+        suffix: &str,
+        token: Token,
+        waker: Arc<Waker>,
+    ) -> anyhow::Result<Outlet> {
+        let control = GroupName::new(&[group.name().as_bytes(), b"~"].concat())?;
+        let mut options = Options::new(address);
+        options.membership = true;
+        options.name = Some(private_name(&format!("{}{suffix}", std::process::id()))?);
+        let mut connection = Connection::new(options, token, waker);
+        connection.set_spare_name(random_name()?);
+        Ok(Outlet {
+            connection,
+            group,
+            control,
+            readable: false,
+            members: None,
+            lane: None,
+            buffer: BytesMut::new(),
+        })
+    }
+
+    /// Takes a lane to publish; gives what there is of it.
+    ///
+    /// # Errors
+    /// The lane cannot be read.
+    pub(crate) fn open(&mut self, mut reader: LaneReader) -> io::Result<Contents> {
+        let contents = reader.contents()?;
+        let stream = reader.identity().stream;
+        for gap in &contents.damage {
+            let fields: log::Fields = &[
+                ("lane", &hex(stream)),
+                ("offset", &gap.start),
+                ("bytes", &(gap.end - gap.start)),
+            ];
+            log::error("lane-damaged", fields);
+        }
+        let mut machine = Publisher::new(stream, contents.acknowledged);
+        tell(&mut machine, &contents.gaps, contents.whole);
+        if let Some(members) = &self.members {
+            machine.handle_membership(members, true);
+        }
+        self.lane = Some(Lane { reader, machine });
+        Ok(contents)
+    }
+
+    /// Gives the lane away.
+    pub(crate) fn close(&mut self) -> Option<LaneReader> {
+        self.lane.take().map(|lane| lane.reader)
+    }
+
+    /// The lane that is being published.
+    pub(crate) fn lane(&self) -> Option<&LaneReader> {
+        self.lane.as_ref().map(|lane| &lane.reader)
+    }
+
+    /// Everything of the lane before this offset is acknowledged; none without a lane.
+    pub(crate) fn acknowledged(&self) -> Option<u64> {
+        self.lane.as_ref().map(|lane| lane.machine.acknowledged())
+    }
+
+    /// Everything of the lane before this offset has been handed to the bus; none without a lane.
+    pub(crate) fn published(&self) -> Option<u64> {
+        self.lane.as_ref().map(|lane| lane.machine.published())
+    }
+
+    /// Bytes of whole lines that are not acknowledged.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.lane
+            .as_ref()
+            .map_or(0, |lane| lane.machine.waiting_bytes())
+    }
+
+    /// Whether there is a lane, and everything of it that is to be published is acknowledged.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lane
+            .as_ref()
+            .is_some_and(|lane| lane.machine.is_drained())
+    }
+
+    /// More of the lane is to be published: these gaps, and whole lines up to this offset.
+    pub(crate) fn handle_spooled(&mut self, gaps: &[Gap], whole: u64) {
+        if let Some(lane) = &mut self.lane {
+            tell(&mut lane.machine, gaps, whole);
+        }
+    }
+
+    /// Whether there is a session.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_connected()
+    }
+
+    /// When the next attempt to connect is due, if there is neither a session nor an attempt.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.connection.retry_at()
+    }
+
+    /// Whether there may be something to receive at once.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.readable && self.is_connected()
+    }
+
+    /// Takes note of an event of the session's descriptor.
+    pub(crate) fn handle_event(&mut self) {
+        self.readable = true;
+    }
+
+    /// Connects, receives and sends what can be; gives whether anything was acknowledged.
+    ///
+    /// # Errors
+    /// The lane cannot be read; it is the session's troubles that are not errors.
+    pub(crate) fn work(&mut self, registry: &Registry, now: Instant) -> io::Result<bool> {
+        if self.connection.connect(registry, now) {
+            self.readable = true;
+            if let Err(error) = self.join() {
+                self.lose(&error, now);
+            }
+        }
+        let before = self.acknowledged();
+        match self.receive().and_then(|()| self.send()) {
+            Ok(()) => {}
+            Err(Trouble::Session(error)) => self.lose(&error, now),
+            Err(Trouble::Lane(error)) => return Err(error),
+        }
+        let progress = self.acknowledged() > before;
+        if progress {
+            // Only now the session is known to be of use.
+            self.connection.prove();
+        }
+        Ok(progress)
+    }
+
+    fn join(&mut self) -> anyhow::Result<()> {
+        if let Some(session) = self.connection.session() {
+            session.join(self.control)?;
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, error: &anyhow::Error, now: Instant) {
+        self.connection.lose(error, now);
+        self.members = None;
+        if let Some(lane) = &mut self.lane {
+            lane.machine.handle_disconnected();
+        }
+    }
+
+    /// Ends the session without a word, as nothing is under way.
+    pub(crate) fn hang_up(&mut self) {
+        self.connection.hang_up();
+        self.members = None;
+    }
+
+    /// Ends the session in order.
+    pub(crate) fn disconnect(&mut self) {
+        self.connection.disconnect();
+        self.members = None;
+    }
+
+    fn receive(&mut self) -> Result<(), Trouble> {
+        for _ in 0..EVENTS_MAX {
+            let Some(session) = self.connection.session().filter(|_| self.readable) else {
+                return Ok(());
+            };
+            match session.try_receive() {
+                Ok(Some(event)) => self.handle(event),
+                Ok(None) => self.readable = false,
+                Err(ReceiveError::Membership(_)) => {}
+                Err(error) => return Err(Trouble::Session(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Membership(membership) if membership.group == self.control.name() => {
+                let members: Vec<SessionName> = membership
+                    .members
+                    .iter()
+                    .map(|member| member.as_bytes().into())
+                    .collect();
+                if let Some(lane) = &mut self.lane {
+                    let network = membership.cause == Cause::Network;
+                    lane.machine.handle_membership(&members, network);
+                }
+                self.members = Some(members);
+            }
+            Event::Message(message) => {
+                if let Some(lane) = &mut self.lane {
+                    let sender: Name = message.sender;
+                    lane.machine
+                        .handle_control(sender.as_bytes(), &message.data);
+                }
+            }
+            // Memberships of other groups, transitions, refusals: nothing that a publisher judges.
+            _ => {}
+        }
+    }
+
+    /// Does what the lane's state asks for, while the session takes it.
+    fn send(&mut self) -> Result<(), Trouble> {
+        while let Some(lane) = &mut self.lane {
+            if let Some(session) = self.connection.session() {
+                session.flush().map_err(Trouble::session)?;
+                if session.wants_write() {
+                    return Ok(());
+                }
+            }
+            let Some(action) = lane.machine.poll_action() else {
+                return Ok(());
+            };
+            let message = match action {
+                PublisherAction::Read { offset, length } => {
+                    self.buffer.resize(length, 0);
+                    let bytes = &mut self.buffer[..];
+                    lane.reader.read(offset, bytes).map_err(Trouble::Lane)?;
+                    lane.machine
+                        .handle_read(offset, self.buffer.split().freeze());
+                    continue;
+                }
+                PublisherAction::Acknowledged(end) => {
+                    lane.reader.acknowledge(end).map_err(Trouble::Lane)?;
+                    continue;
+                }
+                PublisherAction::Control(data) => (self.control, 0, data),
+                PublisherAction::Data { hint, data } => (self.group, hint, data),
+            };
+            let (group, hint, data) = message;
+            if let Some(session) = self.connection.session() {
+                queue(session, group, hint, &data)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why an outlet stops in the middle.
+enum Trouble {
+    /// The session is of no use any more.
+    Session(anyhow::Error),
+    /// The lane cannot be read or kept.
+    Lane(io::Error),
+}
+
+impl Trouble {
+    fn session(error: impl Into<anyhow::Error>) -> Trouble {
+        Trouble::Session(error.into())
+    }
+}
+
+fn queue(session: &mut Session, group: GroupName, hint: u16, data: &[u8]) -> Result<(), Trouble> {
+    // Everything queued before is written, so there is room.
+    let queued = session.queue(Service::Agreed, &[group], hint, data);
+    queued.map_err(Trouble::session)
+}
+
+fn tell(machine: &mut Publisher, gaps: &[Gap], whole: u64) {
+    for &gap in gaps {
+        machine.handle_spooled(gap.start);
+        machine.handle_gap(gap);
+    }
+    machine.handle_spooled(whole);
+}
+
+fn private_name(rest: &str) -> anyhow::Result<PrivateName> {
+    let name = format!("{}{rest}", char::from(PUBLISHER_MARK));
+    Ok(PrivateName::new(name.as_bytes())?)
+}
+
+/// A name that nobody else has: process numbers may be the same in two containers.
+fn random_name() -> anyhow::Result<PrivateName> {
+    let number = u32::from_be_bytes(crate::spool::random()?);
+    private_name(&format!("{number:08x}"))
+}

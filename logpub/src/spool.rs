@@ -1,0 +1,279 @@
+//! The directory where lines wait: lanes, each written by one process and published by one.
+//!
+//! A lane is a directory, named after its stream. In it are `lane` (what it is; locked by whoever
+//! writes), `acknowledged` (how far the loggers have it; locked by whoever publishes), `gaps`, and
+//! the bytes in `spool.OFFSET` files. Mostly one process does both, but a lane may be published by
+//! another one while it is written, and whoever finds a lane that nobody publishes may do it.
+//!
+//! Nothing is synced: the page cache survives every process, and the promise does not go further.
+
+mod contents;
+mod gaps;
+mod identity;
+mod reader;
+mod segments;
+mod writer;
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use group::GroupName;
+
+pub(crate) use contents::Contents;
+use gaps::Gaps;
+pub(crate) use identity::{Identity, Origin, hex, random};
+pub(crate) use reader::LaneReader;
+pub(crate) use writer::LaneWriter;
+
+const LANE: &str = "lane";
+const ACKNOWLEDGED: &str = "acknowledged";
+const GAPS: &str = "gaps";
+
+/// What stands before the name of a lane that is being made or removed.
+const UNFINISHED: &str = ".lane-";
+
+/// A line that has no end waits so long for the rest, from whoever inherits the pipe.
+const REST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The lanes of one group in a directory.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    directory: PathBuf,
+    group: GroupName,
+    boot: String,
+}
+
+/// What became of a lane that has nothing to publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// It is gone.
+    Removed,
+    /// It has got something to publish: an unfinished line, which was ended, or a gap.
+    More {
+        /// Whether a line was ended.
+        ended_line: bool,
+    },
+    /// It is written to, or may be soon: it stays.
+    Kept,
+}
+
+impl Spool {
+    /// A spool in this directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn new(directory: &Path, group: GroupName) -> io::Result<Spool> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory)?;
+        let spool = Spool {
+            directory: directory.to_owned(),
+            group,
+            boot: identity::boot(),
+        };
+        spool.tidy()?;
+        Ok(spool)
+    }
+
+    /// A lane to write to: the one in which bytes of this origin stand already, or a new one.
+    ///
+    /// # Errors
+    /// No lane can be made.
+    pub(crate) fn writer(&self, origin: &Origin) -> io::Result<(Identity, LaneWriter)> {
+        for directory in self.lanes()? {
+            let Ok((identity, file)) = self.open_lane(&directory) else {
+                continue;
+            };
+            if origin.continues(&identity.origin)
+                && let Some(lock) = lock(file, &directory.join(LANE))?
+            {
+                return Ok((identity, LaneWriter::new(&directory, lock)?));
+            }
+        }
+        let identity = Identity::new(origin.clone(), self.group)?;
+        let (directory, lock) = self.create(&identity)?;
+        Ok((identity, LaneWriter::new(&directory, lock)?))
+    }
+
+    /// Makes a lane. It gets its name last, so that nobody sees half of it.
+    fn create(&self, identity: &Identity) -> io::Result<(PathBuf, File)> {
+        let new = self
+            .directory
+            .join(format!("{UNFINISHED}{}", identity.name()));
+        DirBuilder::new().mode(0o750).create(&new)?;
+        let directory = self.path_of(identity);
+        let made = fill(&new, identity).and_then(|lock| {
+            fs::rename(&new, &directory)?;
+            Ok(lock)
+        });
+        if made.is_err() {
+            // A full disk, mostly. What cannot be removed is, when the next logpub starts.
+            let _ = fs::remove_dir_all(&new);
+        }
+        Ok((directory, made?))
+    }
+
+    /// The right to publish a lane; none if another process has it, or the lane is gone.
+    ///
+    /// # Errors
+    /// The lane cannot be read.
+    pub(crate) fn reader(&self, identity: &Identity) -> io::Result<Option<LaneReader>> {
+        self.reader_of(&self.path_of(identity))
+    }
+
+    /// The right to publish the lane in a directory, likewise.
+    ///
+    /// # Errors
+    /// The lane cannot be read, or is another group's.
+    pub(crate) fn reader_of(&self, directory: &Path) -> io::Result<Option<LaneReader>> {
+        let (identity, _) = self.open_lane(directory)?;
+        let path = directory.join(ACKNOWLEDGED);
+        let file = File::options().read(true).write(true).open(&path)?;
+        lock(file, &path)?
+            .map(|locked| LaneReader::new(directory, identity, locked))
+            .transpose()
+    }
+
+    /// Looks whether a lane that has nothing to publish is over, and removes it then.
+    ///
+    /// # Errors
+    /// It cannot be removed, or not written.
+    pub(crate) fn settle(&self, reader: &LaneReader) -> io::Result<Settled> {
+        let directory = self.path_of(reader.identity());
+        let path = directory.join(LANE);
+        // Whoever holds it is going to write.
+        let Some(lock) = lock(File::open(&path)?, &path)? else {
+            return Ok(Settled::Kept);
+        };
+        let mut writer = LaneWriter::new(&directory, lock)?;
+        let ended_line = writer.in_line();
+        let unfinished = ended_line || writer.gap().is_some();
+        if unfinished && self.may_go_on(reader.identity(), &directory)? {
+            return Ok(Settled::Kept);
+        }
+        writer.end_line()?;
+        writer.end_gap()?;
+        if unfinished || writer.end() > writer.acknowledged()? {
+            return Ok(Settled::More { ended_line });
+        }
+        self.remove(&directory)?;
+        Ok(Settled::Removed)
+    }
+
+    /// Removes the own lane, which is over.
+    ///
+    /// # Errors
+    /// As unlink(2).
+    pub(crate) fn remove_own(&self, reader: &LaneReader, _: &LaneWriter) -> io::Result<()> {
+        self.remove(&self.path_of(reader.identity()))
+    }
+
+    /// Removes a lane of which the caller holds both locks: first its name, so that nobody sees half
+    /// of it.
+    fn remove(&self, directory: &Path) -> io::Result<()> {
+        let name = directory.file_name().unwrap_or_default();
+        let mut old = std::ffi::OsString::from(UNFINISHED);
+        old.push(name);
+        let old = self.directory.join(old);
+        fs::rename(directory, &old)?;
+        fs::remove_dir_all(old)
+    }
+
+    /// Removes what processes have left that were killed while they made or removed a lane. What
+    /// cannot be removed does no harm.
+    fn tidy(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let unfinished = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
+            let old = |change| change + REST_PATIENCE < SystemTime::now();
+            if unfinished.is_some_and(identity::is_name)
+                && last_change(&entry.path()).is_ok_and(old)
+            {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the rest of an unfinished line may still come, from the same pipe.
+    fn may_go_on(&self, identity: &Identity, directory: &Path) -> io::Result<bool> {
+        if identity.origin.boot != self.boot || identity.origin.input.is_empty() {
+            return Ok(false);
+        }
+        // A clock that was set back only makes it wait.
+        Ok(last_change(directory)? + REST_PATIENCE > SystemTime::now())
+    }
+
+    /// The directory of a lane.
+    pub(crate) fn path_of(&self, identity: &Identity) -> PathBuf {
+        self.directory.join(identity.name())
+    }
+
+    /// The directories that may be lanes, of any group, in order of their names.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub(crate) fn lanes(&self) -> io::Result<Vec<PathBuf>> {
+        let mut lanes = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(identity::is_name) {
+                lanes.push(entry.path());
+            }
+        }
+        lanes.sort();
+        Ok(lanes)
+    }
+
+    /// Opens the identity of a lane of this group.
+    fn open_lane(&self, directory: &Path) -> io::Result<(Identity, File)> {
+        let file = File::open(directory.join(LANE))?;
+        let identity = Identity::load(&file)?;
+        let name = directory.file_name().and_then(|name| name.to_str());
+        if identity.group != self.group || name != Some(&identity.name()) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok((identity, file))
+    }
+}
+
+/// Makes the files of a lane; gives the locked one.
+fn fill(directory: &Path, identity: &Identity) -> io::Result<File> {
+    let mut options = File::options();
+    let options = options.write(true).create_new(true).mode(0o640);
+    options.open(directory.join(ACKNOWLEDGED))?;
+    Gaps::create(options.open(directory.join(GAPS))?)?;
+    let mut file = options.open(directory.join(LANE))?;
+    file.write_all(&identity.encode())?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// When a file of a directory was written to last.
+fn last_change(directory: &Path) -> io::Result<SystemTime> {
+    let mut last = fs::metadata(directory)?.modified()?;
+    for entry in fs::read_dir(directory)? {
+        let changed = entry?.metadata().and_then(|metadata| metadata.modified());
+        last = last.max(changed.unwrap_or(last));
+    }
+    Ok(last)
+}
+
+/// Locks a file; none if another process has it, or if it is not the file of this name any more.
+fn lock(file: File, path: &Path) -> io::Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // Its last owner may have removed it between our open and our lock.
+    let opened = file.metadata()?;
+    let same = fs::metadata(path)
+        .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()));
+    Ok(same.then_some(file))
+}

@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DAEMONS = groupd spreadlogd vipd imgcache whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants fuzz ci-simulate bench-view bench-online bench-flood install clean
+.PHONY: help build demo test check simulate mutants fuzz ci-simulate bench-view bench-online bench-flood bench-logs torture install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -19,6 +19,8 @@ help:
 	@echo 'make bench-view    how fast views change, in network namespaces'
 	@echo 'make bench-online  parsing and presence: lines per second, on one core'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
+	@echo 'make bench-logs    log lines per second into two files, and rsyslog in the same place'
+	@echo 'make torture       kill, stop, cut, fill disks; no line lost, none twice: SECONDS=n SEED=s'
 	@echo 'make install       install programs and man pages below PREFIX=/usr/local'
 
 build:
@@ -68,6 +70,16 @@ bench-view:
 
 bench-online:
 	bench/online
+
+bench-logs:
+	@./tools/need awk ip unshare python3 rsyslogd
+	$(CARGO) build --release --bins -p groupd -p logpub -p spreadlogd
+	bench/logs target/release
+
+torture:
+	@./tools/need cc ip unshare python3
+	$(CARGO) build --release --bins -p groupd -p logpub -p spreadlogd
+	bash tests/plays/torture.sh target/release --seconds $(or $(SECONDS),600) --seed $(or $(SEED),$$(date +%s))
 
 bench-flood:
 	$(CARGO) build --release --bins

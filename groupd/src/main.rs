@@ -11,8 +11,6 @@ mod bus;
 mod config;
 mod daemon;
 mod key;
-// The only file with unsafe code: bursts of datagrams need the kernel's own structures.
-#[allow(unsafe_code)]
 mod link;
 mod listen;
 mod notices;

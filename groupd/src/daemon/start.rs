@@ -19,12 +19,12 @@ use unixproc::signal::Signals;
 use super::{CONTROL, DATA, Daemon, LISTENERS, SEGMENT, SESSIONS, SIGNALS, Stop, TOKEN};
 use crate::bus::{Bus, SUBMIT_BYTES_MAX};
 use crate::config::{self, Config};
+use crate::key;
 use crate::listen::{self, Endpoints, Listener};
 use crate::notices::Notices;
 use crate::ports::{Port, Ports, is_local};
 use crate::sessions::{Bounds, Sessions};
 use crate::state::{self, State, StateFile};
-use crate::{key, link};
 
 /// Descriptors that are not sessions: sockets, files, the control socket's connections.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -189,7 +189,7 @@ fn register(
 
 /// What the file and the system allow clients.
 pub(super) fn bounds(config: &Config) -> Bounds {
-    let descriptors = link::raise_descriptor_limit(DESCRIPTORS_WANTED);
+    let descriptors = unixproc::limit::raise_descriptors(DESCRIPTORS_WANTED);
     Bounds {
         sessions: descriptors.saturating_sub(DESCRIPTORS_RESERVED) as usize,
         session_queue_bytes: config.settings.session_queue_bytes,

@@ -4,7 +4,9 @@
 //! - [`argv`]: GNU manners for programs that parse their options with argh;
 //! - [`signal`]: signals as a file descriptor; [`ready`]: systemd's notification socket;
 //! - [`splice`]: bytes from a pipe into a file; [`disk`]: what files cost;
-//! - [`listen`]: sockets passed in; [`pidfile`] and [`background`] for the old way to run a daemon.
+//! - [`listen`]: sockets passed in; [`pidfile`] and [`background`] for the old way to run a daemon;
+//! - [`limit`]: how many descriptors there may be; [`priority`]: a place in the scheduler's line;
+//! - [`packet`]: frames through a packet socket.
 //!
 //! A daemon's `main` is [`exit::main`] around: parse options, [`log::init`], read the file,
 //! [`background::detach`] if asked, [`signal::Signals::install`], open sockets,
@@ -14,8 +16,10 @@ pub mod argv;
 pub mod background;
 pub mod disk;
 pub mod exit;
+pub mod limit;
 pub mod listen;
 pub mod log;
+pub mod packet;
 pub mod pidfile;
 pub mod priority;
 pub mod ready;

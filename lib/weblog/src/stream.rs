@@ -31,6 +31,7 @@ mod view;
 pub use assembler::{Assembler, AssemblerCounts};
 pub use control::ViewId;
 pub use cutter::{Cutter, CutterCounts, Limits, Message};
+pub use hash::hash;
 pub use journal::Stretch;
 pub use journal::reader::{Damaged, Entry, StretchReader};
 pub use logger::{ForgetError, Logger, LoggerAction, LoggerConfig, LoggerCounts, Quorum};

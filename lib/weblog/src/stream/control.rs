@@ -116,6 +116,8 @@ pub(super) struct State {
     pub(super) length: u64,
     pub(super) hash: u64,
     pub(super) entry_bytes: u64,
+    /// What its clock shows, in seconds of the epoch.
+    pub(super) second: u64,
 }
 
 impl Control {
@@ -137,6 +139,7 @@ impl Control {
                     state.length,
                     state.hash,
                     state.entry_bytes,
+                    state.second,
                 ] {
                     out.number(number);
                 }
@@ -366,11 +369,11 @@ fn round(input: &mut Bytes) -> Option<RoundId> {
 }
 
 fn state(input: &mut Bytes) -> Option<Control> {
-    let mut numbers = [0; 5];
+    let mut numbers = [0; 6];
     for number in &mut numbers {
         *number = input.try_get_u64().ok()?;
     }
-    let [promise, last_term, length, hash, entry_bytes] = numbers;
+    let [promise, last_term, length, hash, entry_bytes, second] = numbers;
     let round = round(input)?;
     let state = State {
         name: name(input)?,
@@ -379,6 +382,7 @@ fn state(input: &mut Bytes) -> Option<Control> {
         length,
         hash,
         entry_bytes,
+        second,
     };
     Some(Control::State { round, state })
 }

@@ -4,7 +4,7 @@
 const KEYS: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345];
 
 /// The hash of bytes in front of which `seed` stands, 8 bytes at a time by folded multiplication.
-pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
+pub fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let mut state = fold(fold(seed ^ KEYS[0], KEYS[1]) ^ bytes.len() as u64, KEYS[0]);
     let mut words = bytes.chunks_exact(8);
     for word in &mut words {

@@ -176,6 +176,7 @@ pub struct Logger {
     /// What each logger of the list has said to have of the others' journals.
     peer_marks: BTreeMap<String, Marks>,
     tick_at: Duration,
+    second: u64,
     syncing: Option<Syncing>,
     sync_at: Option<Duration>,
     /// The file is on disk up to here, and has to be up to there.
@@ -224,6 +225,7 @@ impl Logger {
             live: LiveRate::default(),
             peer_marks: BTreeMap::new(),
             tick_at: Duration::ZERO,
+            second: 0,
             syncing: None,
             sync_at: None,
             synced_bytes: 0,
@@ -349,11 +351,17 @@ impl Logger {
         self.schedule(now);
     }
 
-    /// Time has passed; the clock on the wall shows this second of the epoch.
-    pub fn handle_timeout(&mut self, now: Duration, second: u64) {
+    /// The clock on the wall shows this second of the epoch; to be told before anything else that
+    /// happens.
+    pub fn set_clock(&mut self, second: u64) {
+        self.second = second;
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Duration) {
         self.strike_silent(now);
         self.urge_fetch(now);
-        self.tick(now, second);
+        self.tick(now);
         self.speak(now);
         self.schedule(now);
     }

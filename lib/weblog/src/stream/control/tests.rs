@@ -20,6 +20,7 @@ fn every_kind() -> Vec<Control> {
                 length: 3,
                 hash: 4,
                 entry_bytes: 5,
+                second: 6,
             },
         },
         Control::Synced { round, hash: 5 },

@@ -51,6 +51,8 @@ impl Error for Damaged {}
 #[derive(Clone, Debug)]
 pub struct StretchReader {
     stretch: Stretch,
+    /// Where it began.
+    origin: u64,
     /// How many bytes to ask for.
     want: usize,
 }
@@ -59,9 +61,20 @@ impl StretchReader {
     /// At the beginning of the stretch.
     pub fn new(stretch: Stretch) -> StretchReader {
         StretchReader {
+            origin: stretch.at,
             stretch,
             want: BLOCK_BYTES,
         }
+    }
+
+    /// Takes a stretch that begins where this one began, and has become longer; gives whether it is
+    /// one.
+    pub fn extend(&mut self, stretch: &Stretch) -> bool {
+        let same = stretch.at == self.origin;
+        if same {
+            self.stretch.until = self.stretch.until.max(stretch.until);
+        }
+        same
     }
 
     /// What to read next, offset and length, of which the file's end may be short; none at the end

@@ -83,6 +83,7 @@ impl Logger {
             length: self.journal.length(),
             hash: self.journal.hash(),
             entry_bytes: self.journal.entry_bytes(),
+            second: self.second,
         };
         self.multicast(Control::State {
             round: self.round_id(),
@@ -188,7 +189,11 @@ impl Logger {
                 };
                 ((*session).clone(), participant)
             })
-            .collect();
+            .collect::<BTreeMap<SessionName, Participant>>();
+        let clocks = self.states.iter();
+        let clocks = clocks.filter(|(session, _)| participants.contains_key(*session));
+        let clocks = clocks.map(|(session, state)| (session.clone(), state.second));
+        let clocks = clocks.collect();
         let promises = self.states.values().map(|state| state.promise);
         self.round = Some(Round {
             participants,
@@ -201,7 +206,7 @@ impl Logger {
             index: 0,
             delivered: VecDeque::new(),
             announced: 0,
-            clocks: BTreeMap::new(),
+            clocks,
         });
         self.stage = Stage::Sync;
         self.begin_sync(now);

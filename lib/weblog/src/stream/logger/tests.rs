@@ -138,7 +138,7 @@ fn a_silent_logger_is_struck_out_and_the_rest_goes_on() {
     settle(&mut logger, Duration::ZERO);
     assert!(!logger.is_open());
     assert_eq!(logger.poll_timeout(), Some(round::SILENCE));
-    logger.handle_timeout(round::SILENCE, 0);
+    logger.handle_timeout(round::SILENCE);
     settle(&mut logger, round::SILENCE);
     assert!(logger.is_open());
     let rejoin = Control::Rejoin { view: logger.view };
@@ -181,6 +181,7 @@ fn records_of_any_content_do_no_harm() {
                         length: numbers[2],
                         hash: numbers[0],
                         entry_bytes: numbers[1],
+                        second: numbers[2],
                     },
                 },
                 1 => Control::Synced {

@@ -34,7 +34,7 @@ impl Error for ForgetError {}
 
 impl Logger {
     /// Tells the own clock, and what is here of the others' journals, once a second.
-    pub(super) fn tick(&mut self, now: Duration, second: u64) {
+    pub(super) fn tick(&mut self, now: Duration) {
         if !self.is_open() || now < self.tick_at {
             return;
         }
@@ -47,7 +47,7 @@ impl Logger {
         };
         self.multicast(Control::Tick {
             round: self.round_id(),
-            second,
+            second: self.second,
             marks,
         });
     }
@@ -81,17 +81,14 @@ impl Logger {
         }
     }
 
-    /// The ordered time: the median of the participants' clocks once all have told theirs, of two
-    /// the earlier one, and never back. So one clock that is far off does not count.
+    /// The ordered time: the median of the participants' clocks, of two the earlier one, and never
+    /// back. So one clock that is far off does not count.
     pub fn time(&self) -> u64 {
         let written = self.journal.time();
         let Some(round) = &self.round else {
             return written;
         };
         let mut clocks: Vec<u64> = round.clocks.values().copied().collect();
-        if clocks.len() < round.participants.len() {
-            return written;
-        }
         clocks.sort_unstable();
         let median = clocks.get(clocks.len().saturating_sub(1) / 2);
         median.copied().unwrap_or(0).max(written)

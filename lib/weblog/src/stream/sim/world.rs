@@ -326,9 +326,11 @@ impl World {
         } else {
             let now = self.now;
             let index = process - self.publishers.len();
+            let clock_off = self.loggers[index].clock_off;
             let Some(logger) = &mut self.loggers[index].machine else {
                 return false;
             };
+            logger.set_clock(CLOCK_START + now.as_secs() + clock_off);
             match item {
                 Item::Data { sender, hint, data } => logger.handle_data(now, &sender, hint, &data),
                 Item::Control { sender, data } => logger.handle_control(now, &sender, &data),
@@ -589,8 +591,8 @@ impl World {
         if logger.poll_timeout().is_none_or(|at| at > now) {
             return false;
         }
-        let second = CLOCK_START + now.as_secs() + clock_off;
-        logger.handle_timeout(now, second);
+        logger.set_clock(CLOCK_START + now.as_secs() + clock_off);
+        logger.handle_timeout(now);
         self.act(process);
         true
     }

@@ -172,9 +172,9 @@ impl Intake {
     /// Puts some input into the lane; gives whether to go on.
     fn take(&mut self, lane: &mut LaneWriter, now: Instant) -> io::Result<bool> {
         let result = match self.room(lane) {
+            _ if self.is_over() => self.end(lane),
             Err(error) => Err(error),
             Ok(_) if !self.pending.is_empty() => self.append(lane),
-            Ok(_) if self.ending => self.end(lane),
             Ok(room) if self.splices => return Ok(self.splice(lane, room, now)),
             Ok(_) => return self.fill(),
         };
@@ -186,7 +186,7 @@ impl Intake {
         let Some(bytes_max) = self.bytes_max else {
             return Ok(u64::MAX);
         };
-        match bytes_max.saturating_sub(lane.end() - lane.acknowledged()?) {
+        match bytes_max.saturating_sub(lane.waiting_bytes()?) {
             0 => Err(io::Error::other(
                 "as many bytes wait as may (--queue-bytes)",
             )),

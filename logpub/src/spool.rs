@@ -12,6 +12,8 @@ mod gaps;
 mod identity;
 mod reader;
 mod segments;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::fs::{self, DirBuilder, File, TryLockError};

@@ -408,11 +408,8 @@ impl Spooler {
     /// Bytes of the lanes at hand that are not acknowledged.
     fn waiting_bytes(&self) -> u64 {
         let lane = self.lane.as_ref().map(|(_, lane)| lane);
-        let own = lane.map_or(0, |lane| {
-            let acknowledged = self.own.acknowledged();
-            let acknowledged = acknowledged.or_else(|| lane.acknowledged().ok());
-            lane.end().saturating_sub(acknowledged.unwrap_or(0))
-        });
+        // What cannot be read is not known, and will be reported when it is published.
+        let own = lane.map_or(0, |lane| lane.waiting_bytes().unwrap_or(0));
         own + self.orphan.waiting_bytes()
     }
 

@@ -170,8 +170,10 @@ impl Segments {
             self.open = None;
         }
         match self.starts.back() {
-            Some(&start) => Segments::open_to_write(&self.directory, start)?.set_len(end - start),
-            None => Ok(()),
+            Some(&start) if self.end_of(start)? > end => {
+                Segments::open_to_write(&self.directory, start)?.set_len(end - start)
+            }
+            _ => Ok(()),
         }
     }
 

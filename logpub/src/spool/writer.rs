@@ -97,6 +97,21 @@ impl LaneWriter {
         Ok(load_acknowledged(&self.acknowledged)?.unwrap_or(0))
     }
 
+    /// Bytes that are there and not acknowledged.
+    ///
+    /// # Errors
+    /// As read(2).
+    pub(crate) fn waiting_bytes(&self) -> io::Result<u64> {
+        let acknowledged = self.acknowledged()?;
+        let missing = self.gaps.load(acknowledged)?;
+        let missing = missing.iter().map(|(_, slot)| slot.gap);
+        let missing: u64 = missing.map(|gap| gap.end - gap.start).sum();
+        Ok(self
+            .end
+            .saturating_sub(acknowledged)
+            .saturating_sub(missing))
+    }
+
     /// Moves bytes from a pipe into the lane; gives how many, 0 at the end of the pipe.
     ///
     /// # Errors

@@ -294,7 +294,8 @@ impl Publisher {
 
     /// Bytes that are spooled and not acknowledged.
     pub fn waiting_bytes(&self) -> u64 {
-        self.spooled - self.acknowledged
+        let gaps = self.gaps.iter().map(|gap| gap.end - gap.start);
+        (self.spooled - self.acknowledged).saturating_sub(gaps.sum())
     }
 
     /// Whether everything that is spooled is.

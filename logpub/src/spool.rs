@@ -248,7 +248,8 @@ impl Spool {
 fn fill(directory: &Path, identity: &Identity) -> io::Result<File> {
     let mut options = File::options();
     let options = options.write(true).create_new(true).mode(0o640);
-    options.open(directory.join(ACKNOWLEDGED))?;
+    let mut acknowledged = options.open(directory.join(ACKNOWLEDGED))?;
+    acknowledged.write_all(&reader::text(0))?;
     Gaps::create(options.open(directory.join(GAPS))?)?;
     let mut file = options.open(directory.join(LANE))?;
     file.write_all(&identity.encode())?;

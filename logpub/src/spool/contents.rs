@@ -40,7 +40,8 @@ impl Contents {
         let limit = growing.map_or(u64::MAX, |(_, slot)| slot.gap.start);
         let closed = slots.iter().filter(|(_, slot)| !slot.growing);
         let gaps: Vec<Gap> = closed.map(|(_, slot)| slot.gap).collect();
-        let acknowledged = acknowledged.unwrap_or_else(|| first_offset(segments, &gaps));
+        // What was removed is acknowledged, even if that could not be written down.
+        let acknowledged = acknowledged.unwrap_or(0).max(first_offset(segments, &gaps));
         let mut contents = Contents {
             acknowledged,
             whole: acknowledged,

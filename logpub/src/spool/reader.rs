@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use unixproc::log;
+
 use super::contents::Contents;
 use super::gaps::Gaps;
 use super::identity::Identity;
@@ -67,13 +69,23 @@ impl LaneReader {
     /// Keeps in mind that everything before this offset is acknowledged, and lets it go.
     ///
     /// # Errors
-    /// It cannot be written, or removed: it would be published again.
+    /// As unlink(2).
     pub(crate) fn acknowledge(&mut self, end: u64) -> io::Result<()> {
-        let text = format!("{end:020}\n");
-        debug_assert_eq!(text.len(), TEXT_BYTES);
-        self.acknowledged.write_all_at(text.as_bytes(), 0)?;
+        if let Err(error) = self.acknowledged.write_all_at(&text(end), 0) {
+            // A copy-on-write disk may be too full for it. What is removed tells as much, and what
+            // is published again the loggers know.
+            log::debug("not-kept", &[("acknowledged", &end), ("error", &error)]);
+        }
         self.segments.release(end)
     }
+}
+
+/// The text of an `acknowledged`. It stands there from the beginning, so that no number needs room.
+pub(super) fn text(acknowledged: u64) -> [u8; TEXT_BYTES] {
+    let mut text = [b'\n'; TEXT_BYTES];
+    let digits = format!("{acknowledged:020}");
+    text[..TEXT_BYTES - 1].copy_from_slice(digits.as_bytes());
+    text
 }
 
 /// How far a lane is acknowledged; none if that is not known.

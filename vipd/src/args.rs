@@ -46,9 +46,13 @@ pub(crate) struct Args {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Purge when stdin ends: what vipd starts beside itself
+    /// Be the guardian of the vipd with this process number: what vipd starts beside itself
+    #[arg(long, hide = true, value_name = "PID", requires = "group")]
+    pub(crate) guardian: Option<i32>,
+
+    /// The group that the guardian tells
     #[arg(long, hide = true)]
-    pub(crate) guardian: bool,
+    pub(crate) group: Option<String>,
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Who holds which set: pure functions of what every member knows, so that all decide alike.
 //!
-//! [`deal`] covers sets and moves none that is well placed. [`level`] proposes the planned moves
-//! that bring sets back to whoever prefers them and make loads even, a few at a time. Neither looks
-//! at the order of the nodes but by their names, so a different order of members changes nothing.
+//! [`deal`] covers sets and moves none that is well placed. [`fail_back`] and [`level`] propose the
+//! planned moves that bring sets back to whoever prefers them and make loads even. None looks at
+//! the order of the nodes but by their names, so a different order of members changes nothing.
+//!
+//! A set's place, by what counts first: its pin; the fittest node; of those its present holder; of
+//! those the one that prefers it most; of those the emptiest for its weight; of those a lot.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,10 +26,39 @@ pub struct Node {
     pub drained: bool,
     /// It goes away, and holds nothing.
     pub leaving: bool,
+    /// What a check says is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sick: Option<String>,
     /// The sets whose interfaces it has.
     pub able: Indices,
-    /// The sets that it wants.
-    pub prefers: Indices,
+    /// The sets that it wants, by rank: those first that it wants before all other nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefers: Vec<Indices>,
+    /// What was pinned at it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Pin>,
+}
+
+/// Somebody's wish that a set stays at a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The set.
+    pub set: usize,
+    /// The node's name; empty if a pin was ended.
+    pub node: String,
+    /// Of several pins of a set, the one with the greatest stamp counts.
+    pub stamp: u64,
+}
+
+/// When sets go back to nodes that prefer them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failback {
+    /// They stay where they are.
+    Never,
+    /// When the node has been fit for so long.
+    After(Duration),
+    /// When somebody asks for it.
+    Manual,
 }
 
 /// How good a place a node is for a set; the lesser the better.
@@ -37,8 +70,23 @@ pub enum Fitness {
     Standby,
     /// It is drained.
     Drained,
+    /// A check fails.
+    Sick,
     /// It cannot hold the set.
     Unfit,
+}
+
+impl Fitness {
+    /// The word for people and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fitness::Good => "good",
+            Fitness::Standby => "standby",
+            Fitness::Drained => "drained",
+            Fitness::Sick => "sick",
+            Fitness::Unfit => "unfit",
+        }
+    }
 }
 
 impl Node {
@@ -46,6 +94,8 @@ impl Node {
     pub fn fitness(&self, set: usize) -> Fitness {
         if self.leaving || !self.able.contains(set) {
             Fitness::Unfit
+        } else if self.sick.is_some() {
+            Fitness::Sick
         } else if self.drained {
             Fitness::Drained
         } else if self.weight == 0 {
@@ -55,6 +105,12 @@ impl Node {
         }
     }
 
+    /// How much it wants the set: 0 before all others, `usize::MAX` not at all.
+    pub fn rank(&self, set: usize) -> usize {
+        let rank = self.prefers.iter().position(|sets| sets.contains(set));
+        rank.unwrap_or(usize::MAX)
+    }
+
     /// The tie-break of a set and this node, different for each pair (rendezvous hashing).
     fn lot(&self, set: usize) -> u64 {
         let digest = Digest::new().number(set as u64);
@@ -62,12 +118,25 @@ impl Node {
     }
 }
 
-/// Gives every set a holder: the present one while no other node is more fit, else the fittest; of
-/// those one that prefers it, of those the emptiest for its weight.
+/// The node that a set is pinned to, if that one can hold it and is not sick.
+pub fn pinned(nodes: &[Node], set: usize) -> Option<usize> {
+    let pins = nodes.iter().flat_map(|node| &node.pins);
+    let last = pins
+        .filter(|pin| pin.set == set)
+        .max_by(|left, right| (left.stamp, &left.node).cmp(&(right.stamp, &right.node)))?;
+    let node = nodes.iter().position(|node| node.name == last.node)?;
+    (nodes[node].fitness(set) < Fitness::Sick).then_some(node)
+}
+
+/// Gives every set a holder; moves none that has one as fit as any.
 ///
 /// `holders` are indices of `nodes`. None in the result: no node can hold the set.
 pub fn deal(nodes: &[Node], holders: &[Option<usize>]) -> Vec<Option<usize>> {
+    let any_pin = nodes.iter().any(|node| !node.pins.is_empty());
     let stays = |(set, &holder): (usize, &Option<usize>)| {
+        if any_pin && let Some(node) = pinned(nodes, set) {
+            return Some(node);
+        }
         let best = nodes.iter().map(|node| node.fitness(set)).min()?;
         holder.filter(|&node| best != Fitness::Unfit && nodes[node].fitness(set) == best)
     };
@@ -78,10 +147,7 @@ pub fn deal(nodes: &[Node], holders: &[Option<usize>]) -> Vec<Option<usize>> {
             continue;
         }
         let fit = |&node: &usize| nodes[node].fitness(set) != Fitness::Unfit;
-        let rank = |&node: &usize| {
-            let prefers = nodes[node].prefers.contains(set);
-            (nodes[node].fitness(set), !prefers)
-        };
+        let rank = |&node: &usize| (nodes[node].fitness(set), nodes[node].rank(set));
         *place = (0..nodes.len()).filter(fit).min_by(|left, right| {
             rank(left)
                 .cmp(&rank(right))
@@ -96,67 +162,60 @@ pub fn deal(nodes: &[Node], holders: &[Option<usize>]) -> Vec<Option<usize>> {
     dealt
 }
 
-/// The next planned moves, at most `moves_max`: sets and the nodes that they go to.
-///
-/// With `failback`, sets that a good node prefers go there first. Then sets go from the fullest
-/// node to the emptiest while that makes the greater of the two loads less; no set leaves a node
-/// that prefers it for one that does not.
-pub fn level(
+/// The moves, at most so many, that bring sets to a good node that prefers them more than their
+/// holder does; `takes_back` says which nodes may get any.
+pub fn fail_back(
     nodes: &[Node],
     holders: &[Option<usize>],
+    takes_back: &[bool],
     moves_max: usize,
-    failback: bool,
 ) -> Vec<(usize, usize)> {
-    let mut holders = holders.to_vec();
-    let mut loads = loads(nodes, &holders);
+    let mut loads = loads(nodes, holders);
     let mut moves = Vec::new();
-    let mut apply = |holders: &mut [Option<usize>], loads: &mut [u64], set: usize, to: usize| {
-        if let Some(from) = holders[set].replace(to) {
-            loads[from] -= 1;
-        }
-        loads[to] += 1;
-        moves.push((set, to));
-        moves.len() < moves_max
-    };
-    if moves_max == 0 {
-        return Vec::new();
-    }
-    if failback {
-        for set in 0..holders.len() {
-            if let Some(to) = wanted_by(nodes, &loads, &holders, set)
-                && !apply(&mut holders, &mut loads, set, to)
-            {
-                return moves;
-            }
-        }
-    }
-    // Bound: each move makes the sum of squared loads per weight less.
-    while let Some((set, to)) = next_move(nodes, &loads, &holders) {
-        if !apply(&mut holders, &mut loads, set, to) {
+    for (set, holder) in holders.iter().enumerate() {
+        if moves.len() == moves_max {
             break;
+        }
+        let Some(holder) = holder.filter(|_| pinned(nodes, set).is_none()) else {
+            continue;
+        };
+        let wants = |&node: &usize| {
+            takes_back[node]
+                && nodes[node].fitness(set) == Fitness::Good
+                && nodes[node].rank(set) < nodes[holder].rank(set)
+        };
+        let to = (0..nodes.len()).filter(wants).min_by(|&left, &right| {
+            let ranks = nodes[left].rank(set).cmp(&nodes[right].rank(set));
+            ranks
+                .then_with(|| compare_load(nodes, &loads, 1, left, 1, right))
+                .then_with(|| nodes[left].name.cmp(&nodes[right].name))
+        });
+        if let Some(to) = to {
+            loads[holder] -= 1;
+            loads[to] += 1;
+            moves.push((set, to));
         }
     }
     moves
 }
 
-/// The node that a set should go back to, if it is held by one that does not prefer it.
-fn wanted_by(
-    nodes: &[Node],
-    loads: &[u64],
-    holders: &[Option<usize>],
-    set: usize,
-) -> Option<usize> {
-    let holder = holders[set]?;
-    if nodes[holder].prefers.contains(set) && nodes[holder].fitness(set) == Fitness::Good {
-        return None;
+/// The moves, at most so many, from the fullest node to the emptiest while that makes the greater
+/// of the two loads less; no set leaves a node for one that prefers it less, nor its pin.
+pub fn level(nodes: &[Node], holders: &[Option<usize>], moves_max: usize) -> Vec<(usize, usize)> {
+    let mut holders = holders.to_vec();
+    let mut loads = loads(nodes, &holders);
+    let mut moves = Vec::new();
+    // Bound: each move makes the sum of squared loads per weight less.
+    while moves.len() < moves_max
+        && let Some((set, to)) = next_move(nodes, &loads, &holders)
+    {
+        if let Some(from) = holders[set].replace(to) {
+            loads[from] -= 1;
+        }
+        loads[to] += 1;
+        moves.push((set, to));
     }
-    (0..nodes.len())
-        .filter(|&node| nodes[node].fitness(set) == Fitness::Good)
-        .filter(|&node| nodes[node].prefers.contains(set))
-        .min_by(|&left, &right| {
-            compare_load(nodes, loads, 1, left, 1, right)
-                .then_with(|| nodes[left].name.cmp(&nodes[right].name))
-        })
+    moves
 }
 
 /// The move from the fullest node to the emptiest that both allow.
@@ -175,7 +234,8 @@ fn next_move(nodes: &[Node], loads: &[u64], holders: &[Option<usize>]) -> Option
             let movable = |&set: &usize| {
                 holders[set] == Some(from)
                     && nodes[to].fitness(set) == Fitness::Good
-                    && (!nodes[from].prefers.contains(set) || nodes[to].prefers.contains(set))
+                    && nodes[to].rank(set) <= nodes[from].rank(set)
+                    && pinned(nodes, set).is_none()
             };
             let sets = (0..holders.len()).filter(movable);
             if let Some(set) = sets.min_by_key(|&set| (nodes[to].lot(set), set)) {
@@ -237,7 +297,7 @@ mod tests {
         nodes[2].weight = 0;
         let dealt = deal(&nodes, &[None; 40]);
         assert_eq!(counts(&nodes, &dealt), [10, 30, 0]);
-        assert_eq!(level(&nodes, &dealt, 40, true), []);
+        assert_eq!(level(&nodes, &dealt, 40), []);
         // The standby serves when nobody else can.
         nodes[0].leaving = true;
         nodes[1].able = Indices::default();
@@ -247,15 +307,66 @@ mod tests {
     #[test]
     fn preferences_decide_where_free_sets_go_and_what_goes_back() {
         let mut nodes = nodes(&["a", "b"], 4);
-        nodes[1].prefers = [0, 1, 2].into_iter().collect();
+        nodes[1].prefers = vec![[0, 1, 2].into_iter().collect()];
         let dealt = deal(&nodes, &[None; 4]);
         assert_eq!(dealt, [Some(1), Some(1), Some(1), Some(0)]);
-        assert_eq!(level(&nodes, &dealt, 4, true), []);
+        assert_eq!(level(&nodes, &dealt, 4), []);
         let away = [Some(0); 4];
         assert_eq!(deal(&nodes, &away), away);
-        assert_eq!(level(&nodes, &away, 2, true), [(0, 1), (1, 1)]);
-        assert_eq!(level(&nodes, &away, 9, true).len(), 3);
-        assert_eq!(level(&nodes, &away, 9, false).len(), 2);
+        assert_eq!(fail_back(&nodes, &away, &[true; 2], 2), [(0, 1), (1, 1)]);
+        assert_eq!(fail_back(&nodes, &away, &[true; 2], 9).len(), 3);
+        assert_eq!(fail_back(&nodes, &away, &[true, false], 9), []);
+        assert_eq!(level(&nodes, &away, 9).len(), 2);
+    }
+
+    #[test]
+    fn preferences_are_ordered() {
+        let mut nodes = nodes(&["a", "b", "c"], 1);
+        let only: Indices = [0].into_iter().collect();
+        nodes[2].prefers = vec![only.clone()];
+        nodes[1].prefers = vec![Indices::default(), only];
+        assert_eq!(deal(&nodes, &[None]), [Some(2)]);
+        nodes[2].leaving = true;
+        assert_eq!(deal(&nodes, &[Some(2)]), [Some(1)]);
+        nodes[2].leaving = false;
+        assert_eq!(deal(&nodes, &[Some(1)]), [Some(1)]);
+        assert_eq!(fail_back(&nodes, &[Some(1)], &[true; 3], 9), [(0, 2)]);
+        assert_eq!(
+            fail_back(&nodes, &[Some(0)], &[true, true, false], 9),
+            [(0, 1)]
+        );
+    }
+
+    #[test]
+    fn a_pin_counts_while_its_node_is_well() {
+        let mut nodes = nodes(&["a", "b"], 2);
+        let pin = |node: &str, stamp| Pin {
+            set: 0,
+            node: node.into(),
+            stamp,
+        };
+        nodes[0].pins = vec![pin("b", 1)];
+        assert_eq!(deal(&nodes, &[Some(0), Some(0)]), [Some(1), Some(0)]);
+        nodes[1].sick = Some("tcp".into());
+        assert_eq!(deal(&nodes, &[Some(1), Some(0)]), [Some(0), Some(0)]);
+        nodes[1].sick = None;
+        // The last word counts, whoever said it; the empty name ends a pin.
+        nodes[1].pins = vec![pin("a", 2)];
+        assert_eq!(deal(&nodes, &[Some(1), Some(0)]), [Some(0), Some(0)]);
+        nodes[0].pins = vec![pin("", 3)];
+        assert_eq!(deal(&nodes, &[Some(1), Some(0)]), [Some(1), Some(0)]);
+        assert_eq!(pinned(&nodes, 1), None);
+    }
+
+    #[test]
+    fn all_sick_is_least_bad() {
+        let mut nodes = nodes(&["a", "b"], 1);
+        nodes[0].sick = Some("exec".into());
+        assert_eq!(deal(&nodes, &[Some(0)]), [Some(1)]);
+        nodes[1].drained = true;
+        assert_eq!(deal(&nodes, &[Some(0)]), [Some(1)]);
+        nodes[1].sick = Some("exec".into());
+        assert_eq!(deal(&nodes, &[Some(0)]), [Some(0)]);
     }
 
     #[test]
@@ -275,12 +386,13 @@ mod tests {
             weight in 0u32..4,
             drained in prop::bool::weighted(0.2),
             leaving in prop::bool::weighted(0.1),
+            sick in prop::bool::weighted(0.2),
             able in prop::collection::vec(prop::bool::weighted(0.8), sets),
             prefers in prop::collection::vec(prop::bool::weighted(0.2), sets),
         ) -> Node {
             let chosen = |bits: Vec<bool>| (0..sets).filter(|&set| bits[set]).collect();
-            Node { name: String::new(), weight, drained, leaving,
-                   able: chosen(able), prefers: chosen(prefers) }
+            Node { weight, drained, leaving, able: chosen(able), prefers: vec![chosen(prefers)],
+                   sick: sick.then(|| "tcp".to_owned()), ..Node::default() }
         }
     }
 
@@ -320,9 +432,13 @@ mod tests {
             let turned_holders: Vec<_> = holders.iter().map(|h| h.map(index)).collect();
             let expected: Vec<_> = deal(&nodes, &holders).into_iter().map(|h| h.map(index)).collect();
             prop_assert_eq!(deal(&turned, &turned_holders), expected);
-            let moves: Vec<_> = level(&nodes, &holders, 5, true)
+            let moves: Vec<_> = level(&nodes, &holders, 5)
                 .into_iter().map(|(set, node)| (set, index(node))).collect();
-            prop_assert_eq!(level(&turned, &turned_holders, 5, true), moves);
+            prop_assert_eq!(level(&turned, &turned_holders, 5), moves);
+            let all = vec![true; nodes.len()];
+            let moves: Vec<_> = fail_back(&nodes, &holders, &all, 5)
+                .into_iter().map(|(set, node)| (set, index(node))).collect();
+            prop_assert_eq!(fail_back(&turned, &turned_holders, &all, 5), moves);
         }
 
         #[test]
@@ -334,7 +450,7 @@ mod tests {
                 .collect();
             let before = counts(&nodes, &holders);
             let share = sets.div_ceil(count) as u64;
-            let moves = level(&nodes, &holders, usize::MAX, true);
+            let moves = level(&nodes, &holders, usize::MAX);
             // No more moves than sets that are above the share, or missing below it.
             let above: u64 = before.iter().map(|&load| load.saturating_sub(sets as u64 / count as u64)).sum();
             prop_assert!(moves.len() as u64 <= above);

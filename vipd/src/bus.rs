@@ -1,18 +1,19 @@
 //! The session with groupd: opened again when it is lost, its events as the daemon wants them.
 
 use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use group::handshake::Reject;
 use group::{
-    Address, ConnectError, Event, GroupName, Name, Options, ReceiveError, Service, Session,
+    Address, ConnectError, Event, GroupName, Name, Options, PrivateName, ReceiveError, Service,
+    Session,
 };
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use unixproc::log;
 
-/// Connecting may hold up the program for so long: less than the addresses last.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+/// Connecting may hold up the program for so long: less than the silence that its guardian waits
+/// for.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// The first pause between attempts to connect.
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
@@ -48,8 +49,6 @@ impl Bus {
         token: Token,
     ) -> Bus {
         let mut options = Options::new(address);
-        // A name that is too long is left to groupd.
-        options.name = format!("vip{}", std::process::id()).parse().ok();
         options.membership = true;
         options.timeout = CONNECT_TIMEOUT;
         Bus {
@@ -94,6 +93,7 @@ impl Bus {
         if self.session.is_some() || now < self.retry_at {
             return;
         }
+        self.options.name = session_name();
         match self.try_connect(registry) {
             Ok(session) => {
                 let fields: log::Fields = &[
@@ -107,9 +107,6 @@ impl Bus {
                 self.reported = false;
             }
             Err(error) => {
-                if matches!(error, ConnectError::Rejected(Reject::NotUnique)) {
-                    self.options.name = None;
-                }
                 if !std::mem::replace(&mut self.reported, true) {
                     let fields: log::Fields = &[("bus", &self.options.address), ("error", &error)];
                     log::warning("bus-unreachable", fields);
@@ -155,10 +152,15 @@ impl Bus {
 
     /// Sends to the group, in the one order; false if the session is lost by that.
     pub(crate) fn send(&mut self, data: &[u8]) -> bool {
+        self.send_to(self.group, 0, data)
+    }
+
+    /// Sends to a group with a type of message; false if the session is lost by that.
+    pub(crate) fn send_to(&mut self, group: GroupName, kind: u16, data: &[u8]) -> bool {
         let Some(session) = &mut self.session else {
             return true;
         };
-        let result = session.multicast(Service::Agreed, &[self.group], 0, data);
+        let result = session.multicast(Service::Agreed, &[group], kind, data);
         if let Err(error) = &result {
             log::warning("bus-lost", &[("error", error)]);
             self.drop_session();
@@ -178,4 +180,18 @@ impl Bus {
         self.retry_at = Instant::now() + self.backoff;
         self.backoff = (self.backoff * 2).min(self.backoff_max);
     }
+}
+
+/// A name that no other session has had: a guardian speaks of one session, and of no later one.
+fn session_name() -> Option<PrivateName> {
+    const DIGITS: [u8; 36] = *b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let mut number = since.map_or(0, |since| since.as_micros() as u64);
+    let mut name = String::from("v");
+    // Nine digits of base 36 in microseconds last for three years, then they begin anew.
+    for _ in 0..9 {
+        name.push(char::from(DIGITS[(number % 36) as usize]));
+        number /= 36;
+    }
+    name.parse().ok()
 }

@@ -1,16 +1,16 @@
 //! The kernel's side: addresses and interfaces by netlink, frames by packet sockets.
-//!
-//! The only file with `unsafe` in this package: two socket addresses that socket2 does not know.
 
-#![allow(unsafe_code)]
+mod watch;
+mod wire;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::mem;
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
+
+pub use watch::Watch;
+pub use wire::{Kind, Wire};
 
 use crate::netlink::{self, Change, Link, LinkAddress, Reply, TAG};
 
@@ -25,11 +25,6 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 
 /// Bound: requests on their way, so that the answers fit into the socket's buffer.
 const BATCH: usize = 64;
-
-/// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
-const WATCHED: u32 = 0x01 | 0x10 | 0x100;
-
-const ETH_P_ARP: u16 = 0x0806;
 
 /// What vipd asks of the kernel, each request answered before the next.
 #[derive(Debug)]
@@ -54,25 +49,48 @@ impl Kernel {
         })
     }
 
-    /// Adds addresses, all or none of them. One that is there with our tag is taken as it is.
+    /// Adds sets of addresses, of each set all or none. An address that is there with our tag is
+    /// taken as it is.
     ///
     /// # Errors
-    /// The first that the kernel had; an address that somebody else has added is `AlreadyExists`.
-    pub fn add(&mut self, addresses: &[LinkAddress]) -> io::Result<()> {
-        let mut results = self.change(addresses, Change::Add(LIFETIME_SECONDS))?;
+    /// For each set the first that the kernel had; an address that somebody else has added is
+    /// `AlreadyExists`.
+    pub fn add(&mut self, sets: &[Vec<LinkAddress>]) -> Vec<io::Result<()>> {
+        let all: Vec<LinkAddress> = sets.iter().flatten().copied().collect();
+        let mut results = match self.change(&all, Change::Add(LIFETIME_SECONDS)) {
+            Ok(results) => results.into_iter(),
+            Err(error) => {
+                let failed = |_| Err(io::Error::new(error.kind(), error.to_string()));
+                return sets.iter().map(failed).collect();
+            }
+        };
+        sets.iter()
+            .map(|set| {
+                let results: Vec<_> = results.by_ref().take(set.len()).collect();
+                self.complete(set, results)
+            })
+            .collect()
+    }
+
+    /// Takes what was there already, and takes back a set of which something cannot be added.
+    fn complete(
+        &mut self,
+        set: &[LinkAddress],
+        mut results: Vec<io::Result<()>>,
+    ) -> io::Result<()> {
         if results
             .iter()
             .any(|result| is(result, ErrorKind::AlreadyExists))
         {
             let own = self.tagged()?;
-            for (result, at) in results.iter_mut().zip(addresses) {
+            for (result, at) in results.iter_mut().zip(set) {
                 if is(result, ErrorKind::AlreadyExists) && own.contains(at) {
                     let refresh = Change::Refresh(LIFETIME_SECONDS);
                     *result = self.change(&[*at], refresh)?.pop().unwrap_or(Ok(()));
                 }
             }
         }
-        let done = addresses
+        let done = set
             .iter()
             .zip(&results)
             .filter(|(_, result)| result.is_ok());
@@ -126,7 +144,10 @@ impl Kernel {
     }
 
     /// The addresses with our tag.
-    fn tagged(&mut self) -> io::Result<Vec<LinkAddress>> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn tagged(&mut self) -> io::Result<Vec<LinkAddress>> {
         let own = |reply| match reply {
             Reply::Address(at, Some(TAG)) => Some(at),
             _ => None,
@@ -135,19 +156,6 @@ impl Kernel {
             .list(netlink::list_addresses)?
             .into_iter()
             .filter_map(own)
-            .collect())
-    }
-
-    /// Which of these addresses are not there, or not ours.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn missing(&mut self, addresses: &[LinkAddress]) -> io::Result<Vec<LinkAddress>> {
-        let own: HashSet<LinkAddress> = self.tagged()?.into_iter().collect();
-        Ok(addresses
-            .iter()
-            .filter(|at| !own.contains(at))
-            .copied()
             .collect())
     }
 
@@ -239,124 +247,7 @@ fn is(result: &io::Result<()>, kind: ErrorKind) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == kind)
 }
 
-/// Becomes readable when interfaces or addresses change.
-#[derive(Debug)]
-pub struct Watch {
-    socket: Socket,
-    buffer: Vec<u8>,
-}
-
-impl Watch {
-    /// Watches from now on.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn open() -> io::Result<Watch> {
-        let socket = netlink_socket()?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&netlink_address(WATCHED)?)?;
-        Ok(Watch {
-            socket,
-            buffer: vec![0; DATAGRAM_BYTES],
-        })
-    }
-
-    /// Whether anything has changed; what it was is to be asked for.
-    pub fn take(&mut self) -> bool {
-        let mut changed = false;
-        loop {
-            match self.socket.read(&mut self.buffer) {
-                Ok(_) => changed = true,
-                // So much has changed that the rest was dropped.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return changed,
-            }
-        }
-    }
-}
-
-impl AsRawFd for Watch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
-/// Sends Ethernet frames of any kind and receives ARP, on all interfaces.
-#[derive(Debug)]
-pub struct Wire {
-    socket: Socket,
-    buffer: Vec<u8>,
-}
-
-impl Wire {
-    /// Opens the socket.
-    ///
-    /// # Errors
-    /// `PermissionDenied` without CAP_NET_RAW.
-    pub fn open() -> io::Result<Wire> {
-        let protocol = Protocol::from(i32::from(ETH_P_ARP.to_be()));
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
-        socket.set_nonblocking(true)?;
-        Ok(Wire {
-            socket,
-            buffer: vec![0; 2048],
-        })
-    }
-
-    /// Sends a whole frame, Ethernet header included.
-    ///
-    /// # Errors
-    /// What the kernel says: a full queue, an interface that is down.
-    pub fn send(&self, interface: u32, frame: &[u8]) -> io::Result<()> {
-        self.socket
-            .send_to(frame, &packet_address(interface)?)
-            .map(drop)
-    }
-
-    /// The next ARP frame that has come; none if there is none now.
-    pub fn receive(&mut self) -> Option<&[u8]> {
-        let length = self.socket.read(&mut self.buffer).ok()?;
-        Some(&self.buffer[..length])
-    }
-}
-
-impl AsRawFd for Wire {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
 fn netlink_socket() -> io::Result<Socket> {
     let protocol = Protocol::from(libc::NETLINK_ROUTE);
     Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol))
-}
-
-fn netlink_address(groups: u32) -> io::Result<SockAddr> {
-    // SAFETY: all zeroes is a value of this plain structure.
-    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
-    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
-    address.nl_groups = groups;
-    Ok(socket_address(address))
-}
-
-fn packet_address(interface: u32) -> io::Result<SockAddr> {
-    // SAFETY: all zeroes is a value of this plain structure.
-    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as libc::sa_family_t;
-    address.sll_protocol = ETH_P_ARP.to_be();
-    address.sll_ifindex = i32::try_from(interface).map_err(io::Error::other)?;
-    Ok(socket_address(address))
-}
-
-/// A socket address from the structure of its family.
-fn socket_address<T: Copy>(address: T) -> SockAddr {
-    const { assert!(size_of::<T>() <= size_of::<SockAddrStorage>()) };
-    let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: T is one of the two structures above, which are plain, begin with their family and,
-    // by the assertion, fit.
-    unsafe {
-        *storage.view_as::<T>() = address;
-        SockAddr::new(storage, size_of::<T>() as libc::socklen_t)
-    }
 }

@@ -9,12 +9,15 @@ mod args;
 mod bus;
 mod daemon;
 mod guardian;
+mod ward;
 
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use group::{Address, NameError};
 use unixproc::exit::{self, Failure};
 use unixproc::pidfile::Pidfile;
 use unixproc::{background, log};
@@ -40,8 +43,11 @@ fn run() -> Result<u8, Failure> {
     };
     log::init("vipd", log::Level::from_flags(args.verbose, args.quiet));
     let failed = |error: io::Error| Failure::new(exit::FAILED, error);
-    if args.guardian {
-        guardian::run().map_err(failed)?;
+    if let (Some(parent), Some(group)) = (args.guardian, &args.group) {
+        let wrong = |error: &dyn Display| Failure::usage(&error.to_string());
+        let address = Address::find(args.socket.as_deref(), None).map_err(|error| wrong(&error))?;
+        let group = group.parse().map_err(|error: NameError| wrong(&error))?;
+        guardian::run(parent, address, group).map_err(failed)?;
         return Ok(exit::DONE);
     }
     if args.purge {

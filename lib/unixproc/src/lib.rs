@@ -4,7 +4,7 @@
 //! - [`argv`]: GNU manners for programs that parse their options with argh;
 //! - [`signal`]: signals as a file descriptor; [`ready`]: systemd's notification socket;
 //! - [`splice`]: bytes from a pipe into a file; [`disk`]: what files cost;
-//! - [`listen`]: sockets passed in; [`pidfile`] and [`background`] for the old way to run a daemon;
+//! - [`socket`]: sockets to listen on; [`listen`]: sockets passed in; [`pidfile`] and [`background`] for the old way to run a daemon;
 //! - [`limit`]: how many descriptors there may be; [`priority`]: a place in the scheduler's line;
 //! - [`packet`]: frames through a packet socket.
 //!
@@ -24,4 +24,5 @@ pub mod pidfile;
 pub mod priority;
 pub mod ready;
 pub mod signal;
+pub mod socket;
 pub mod splice;

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table::Cause;
 use crate::balance::Node;
 use crate::indices::Indices;
 
@@ -15,6 +16,15 @@ const LENGTH_MAX: usize = 131_072;
 
 /// Bound: no member's name is longer.
 const NAME_LENGTH_MAX: usize = 64;
+
+/// Bound: bytes of what is wrong with a member.
+pub(super) const SICK_LENGTH_MAX: usize = 200;
+
+/// Bound: sets that a member has pinned.
+pub(super) const PINS_MAX: usize = 1000;
+
+/// Bound: ranks of preference.
+const RANKS_MAX: usize = 64;
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +40,16 @@ pub(super) enum Message {
     Mature {},
     /// The sender's kernel has these sets no longer, which it held in these generations.
     Released { sets: Vec<(u64, Indices)> },
+    /// A guardian's RELEASED: the vipd of this session is dead or silent, and its kernel has these
+    /// sets no longer, which it held in these generations.
+    ReleasedFor {
+        session: String,
+        sets: Vec<(u64, Indices)>,
+    },
     /// Planned moves, valid in this round: sets by the index of the member that they go to.
     Move {
         round: u64,
+        cause: Cause,
         moves: Vec<(usize, Indices)>,
     },
 }
@@ -53,6 +70,14 @@ pub(super) struct State {
     pub(super) node: Node,
     /// The sets that are in its kernel, by generation.
     pub(super) holds: Vec<(u64, Indices)>,
+}
+
+/// What a guardian tells the group when its vipd is dead or silent: `session` is the vipd's, `sets`
+/// what it held, by generation.
+pub fn released_for(session: &str, sets: &[(u64, Indices)]) -> Vec<u8> {
+    let session = session.to_owned();
+    let sets = sets.to_vec();
+    Message::ReleasedFor { session, sets }.encode()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,7 +103,17 @@ impl Message {
         }
         let envelope: Envelope<Message> = serde_json::from_slice(data).ok()?;
         let message = envelope.message;
-        let named = |node: &Node| (1..=NAME_LENGTH_MAX).contains(&node.name.len());
+        let named = |node: &Node| {
+            let sick = node.sick.as_ref().map_or(0, String::len);
+            (1..=NAME_LENGTH_MAX).contains(&node.name.len())
+                && sick <= SICK_LENGTH_MAX
+                && node.pins.len() <= PINS_MAX
+                && node
+                    .pins
+                    .iter()
+                    .all(|pin| pin.node.len() <= NAME_LENGTH_MAX)
+                && node.prefers.len() <= RANKS_MAX
+        };
         let sound = match &message {
             Message::State(state) => named(&state.node),
             Message::Node(node) => named(node),
@@ -123,7 +158,12 @@ mod tests {
             },
             Message::Move {
                 round: 7,
-                moves: vec![(1, set)],
+                cause: Cause::Balance,
+                moves: vec![(1, set.clone())],
+            },
+            Message::ReleasedFor {
+                session: "#v1#web1".into(),
+                sets: vec![(3, set)],
             },
         ] {
             let bytes = message.encode();

@@ -3,11 +3,12 @@
 //! It starts from a round of STATEs and changes by ordered messages alone, so it is the same at
 //! every member after the same message.
 
-use crate::balance::{self, Node};
-use crate::digest::Digest;
-use crate::indices::Indices;
+use serde::{Deserialize, Serialize};
 
 use super::message::State;
+use crate::balance::{self, Fitness, Node};
+use crate::digest::Digest;
+use crate::indices::Indices;
 
 /// The sets and members of a view after its round of STATEs.
 #[derive(Debug)]
@@ -36,15 +37,98 @@ pub(super) struct Entry {
     pub(super) generation: u64,
     /// The member that gets the set once the holder has released it.
     pub(super) target: Option<usize>,
+    /// Why it goes there; meaningless without a target.
+    pub(super) cause: Cause,
     /// Members that hold the set as well and must release it: two partitions have merged.
     pub(super) losers: Vec<(usize, u64)>,
 }
 
+/// Why a set gets another holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Nobody is known to have had it.
+    #[default]
+    Uncovered,
+    /// Its holder's guardian has released it.
+    HolderDead,
+    /// Its holder is gone from the view.
+    HolderLost,
+    /// Its holder leaves.
+    Leaving,
+    /// Its holder is drained.
+    Drained,
+    /// A check of its holder fails.
+    Sick,
+    /// Its holder's interface cannot hold it.
+    Unable,
+    /// Its holder has the weight 0.
+    Standby,
+    /// Somebody has pinned it to its new holder.
+    Pinned,
+    /// The loads were not even.
+    Balance,
+    /// Its new holder is preferred.
+    Failback,
+    /// Somebody has moved it.
+    Operator,
+    /// Two partitions that had it have merged.
+    Merged,
+}
+
+impl Cause {
+    /// The word for logs and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Uncovered => "uncovered",
+            Cause::HolderDead => "holder-dead",
+            Cause::HolderLost => "holder-lost",
+            Cause::Leaving => "leaving",
+            Cause::Drained => "drained",
+            Cause::Sick => "sick",
+            Cause::Unable => "unable",
+            Cause::Standby => "standby",
+            Cause::Pinned => "pinned",
+            Cause::Balance => "balance",
+            Cause::Failback => "failback",
+            Cause::Operator => "operator",
+            Cause::Merged => "merged",
+        }
+    }
+
+    /// Why a node should not keep a set that a better one can hold.
+    fn of_unfit(node: &Node, set: usize) -> Cause {
+        match node.fitness(set) {
+            Fitness::Unfit if node.leaving => Cause::Leaving,
+            Fitness::Unfit => Cause::Unable,
+            Fitness::Sick => Cause::Sick,
+            Fitness::Drained => Cause::Drained,
+            Fitness::Standby => Cause::Standby,
+            Fitness::Good => Cause::Pinned,
+        }
+    }
+}
+
+/// A set that has got another holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// The set, by index of the canonical list.
+    pub set: usize,
+    /// The node that held it, if one is known.
+    pub from: Option<String>,
+    /// The node that holds it next; none if no node can.
+    pub to: Option<String>,
+    /// Why.
+    pub cause: Cause,
+    /// What exactly is wrong with the node that held it; empty if nothing is.
+    pub detail: String,
+}
+
 /// What the release of a set has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// It has gone to the member that was to have it.
-    HandedOver,
+    HandedOver(Movement),
     /// It is free, and may be dealt.
     Freed,
     /// Its holder is the only one again.
@@ -87,7 +171,7 @@ impl Table {
         for (set, mut claims) in claims.into_iter().enumerate() {
             let rank = |&(member, _): &(usize, u64)| {
                 let node = &table.nodes[member];
-                (node.fitness(set), !node.prefers.contains(set), member)
+                (node.fitness(set), node.rank(set), member)
             };
             claims.sort_by_key(rank);
             // A member that claims a set twice is its own rival only in a broken STATE.
@@ -97,69 +181,103 @@ impl Table {
                 table.entries[set] = Entry {
                     holder: Some(holder),
                     generation,
-                    target: None,
                     losers: claims.collect(),
+                    ..Entry::default()
                 };
             }
         }
         table
     }
 
-    /// Deals what is free, and finds a better place for what is badly held.
-    pub(super) fn settle(&mut self) {
-        if !self.mature || !self.strangers.is_empty() {
-            return;
+    /// Deals what is free, and finds a better place for what is badly held. Gives what was dealt.
+    pub(super) fn settle(&mut self) -> Vec<Movement> {
+        let mut movements = Vec::new();
+        if !self.is_settled() {
+            return movements;
         }
-        let places: Vec<Option<usize>> = self
-            .entries
-            .iter()
-            .map(|entry| entry.target.or(entry.holder))
-            .collect();
-        let dealt = balance::deal(&self.nodes, &places);
-        for ((set, entry), place) in self.entries.iter_mut().enumerate().zip(dealt) {
-            if !entry.losers.is_empty() || place.is_none() {
+        let dealt = balance::deal(&self.nodes, &self.places());
+        for (set, place) in dealt.into_iter().enumerate() {
+            let Some(place) = place.filter(|_| self.entries[set].losers.is_empty()) else {
                 continue;
-            }
-            match (entry.holder, entry.target) {
-                (None, _) => {
-                    entry.holder = place;
+            };
+            let entry = &mut self.entries[set];
+            match entry.holder {
+                None => {
+                    entry.holder = Some(place);
                     entry.generation = self.clock;
+                    movements.push(self.movement(set, None, Some(place), Cause::Uncovered));
                 }
-                (Some(holder), target) if place != target.or(Some(holder)) => {
-                    // With a target the holder has been told to release: it goes on to another,
-                    // and back to the holder itself only by way of its release.
-                    let better = place.is_some_and(|place| {
-                        self.nodes[place].fitness(set)
-                            < self.nodes[target.unwrap_or(holder)].fitness(set)
-                    });
-                    if better {
-                        entry.target = place;
+                // With a target the holder has been told to release: it goes on to another, and
+                // back to the holder itself only by way of its release.
+                Some(holder) => {
+                    let present = entry.target.unwrap_or(holder);
+                    if place != present && self.is_better(set, place, present) {
+                        let entry = &mut self.entries[set];
+                        entry.cause = Cause::of_unfit(&self.nodes[holder], set);
+                        entry.target = Some(place);
                     }
                 }
-                _ => {}
             }
+        }
+        movements
+    }
+
+    /// Whether a set must go to another node: one that is more fit, or that it is pinned to.
+    fn is_better(&self, set: usize, place: usize, present: usize) -> bool {
+        self.nodes[place].fitness(set) < self.nodes[present].fitness(set)
+            || balance::pinned(&self.nodes, set) == Some(place)
+    }
+
+    fn movement(
+        &self,
+        set: usize,
+        from: Option<usize>,
+        to: Option<usize>,
+        cause: Cause,
+    ) -> Movement {
+        let name = |member: usize| self.nodes[member].name.clone();
+        let sick = from.and_then(|from| self.nodes[from].sick.clone());
+        Movement {
+            set,
+            from: from.map(name),
+            to: to.map(name),
+            cause,
+            detail: sick.filter(|_| cause == Cause::Sick).unwrap_or_default(),
         }
     }
 
+    /// The sets that two partitions have brought along, each with who keeps it.
+    pub(super) fn disputes(&self) -> Vec<Movement> {
+        let sets = self.entries.iter().enumerate();
+        sets.flat_map(|(set, entry)| {
+            let losers = entry.losers.iter();
+            losers.map(move |&(loser, _)| {
+                self.movement(set, Some(loser), entry.holder, Cause::Merged)
+            })
+        })
+        .collect()
+    }
+
     /// Notes a planned move; gives whether it is one that can be made.
-    pub(super) fn plan(&mut self, set: usize, to: usize) -> bool {
+    pub(super) fn plan(&mut self, set: usize, to: usize, cause: Cause) -> bool {
         let fit = self
             .nodes
             .get(to)
-            .is_some_and(|node| node.fitness(set) != balance::Fitness::Unfit);
+            .is_some_and(|node| node.fitness(set) != Fitness::Unfit);
         let Some(entry) = self.entries.get_mut(set) else {
             return false;
         };
         let free = entry.target.is_none() && entry.losers.is_empty();
         let possible = fit && free && entry.holder.is_some_and(|holder| holder != to);
-        if possible && self.strangers.is_empty() {
-            entry.target = Some(to);
-            if cfg!(mutant = "claim-before-released") {
-                entry.holder = entry.target.take();
-            }
-            return true;
+        if !possible || !self.strangers.is_empty() {
+            return false;
         }
-        false
+        entry.target = Some(to);
+        entry.cause = cause;
+        if cfg!(mutant = "claim-before-released") {
+            entry.holder = entry.target.take();
+        }
+        true
     }
 
     /// Notes that a member has released a set that it held in this generation.
@@ -175,13 +293,15 @@ impl Table {
             entry.losers.remove(at);
             return entry.losers.is_empty().then_some(Change::Undisputed);
         }
-        if entry.holder != Some(member) || entry.generation != generation {
+        let valid = entry.generation == generation || cfg!(mutant = "release-of-another-time");
+        if entry.holder != Some(member) || !valid {
             return None;
         }
         entry.holder = entry.target.take();
         entry.generation = self.clock;
-        Some(match entry.holder {
-            Some(_) => Change::HandedOver,
+        let (holder, cause) = (entry.holder, entry.cause);
+        Some(match holder {
+            Some(_) => Change::HandedOver(self.movement(set, Some(member), holder, cause)),
             None => Change::Freed,
         })
     }
@@ -192,6 +312,11 @@ impl Table {
             .iter()
             .map(|entry| entry.target.or(entry.holder))
             .collect()
+    }
+
+    /// Whether sets are dealt and moved.
+    pub(super) fn is_settled(&self) -> bool {
+        self.mature && self.strangers.is_empty()
     }
 
     /// Whether a planned move or a release is under way.

@@ -19,7 +19,7 @@ fn settings(name: &str) -> Settings {
         grace: Duration::from_secs(2),
         balance_interval: None,
         moves_max: 1,
-        failback: true,
+        failback: Failback::After(Duration::ZERO),
     }
 }
 
@@ -73,9 +73,9 @@ impl Group {
                     self.members[member].1.handle_probed(now, *set, false);
                     continue;
                 }
-                Command::Add(set, _) => self.members[member].1.handle_added(now, *set, true),
-                Command::Remove(set, _) => self.members[member].1.handle_removed(now, *set),
-                Command::Announce(_) | Command::Refuse(_) => {}
+                Command::Add(set, _) => self.members[member].1.handle_added(*set, true),
+                Command::Remove(set, _) => self.members[member].1.handle_removed(*set),
+                Command::Announce(_) | Command::Refuse(_) | Command::Reconnect => {}
             }
             self.done.push((member, command));
         }
@@ -137,7 +137,8 @@ fn who_joins_members_that_serve_does_not_wait_and_takes_nothing() {
     group.view(&[0, 1]);
     assert_eq!(group.held(0).len(), SETS);
     assert_eq!(group.members[1].1.poll_timeout(), None);
-    assert_eq!(group.members[0].1.balance(usize::MAX, true), 2);
+    let now = group.now;
+    assert_eq!(group.members[0].1.balance(now, usize::MAX, true), 2);
     group.settle(&[0, 1]);
     assert_eq!((group.held(0).len(), group.held(1).len()), (2, 2));
 }
@@ -146,7 +147,7 @@ fn who_joins_members_that_serve_does_not_wait_and_takes_nothing() {
 fn the_holder_releases_before_the_other_adds() {
     let mut group = Group::two_with_all();
     let set = group.held(0)[0];
-    group.members[0].1.set_drained(group.now, true);
+    group.members[0].1.set_drained(true);
     group.settle(&[0, 1]);
     let at = |wanted: &Command| group.done.iter().position(|(_, command)| command == wanted);
     let removed = at(&Command::Remove(set, Reason::Moved)).unwrap();
@@ -196,11 +197,12 @@ fn a_bus_that_comes_back_within_grace_moves_nothing() {
     group.pass(Duration::from_secs(1), &[0, 1]);
     group.view(&[0, 1]);
     group.pass(Duration::from_secs(5), &[0, 1]);
-    assert_eq!(group.done, []);
+    let announced = |(_, command): &(usize, Command)| matches!(command, Command::Announce(_));
+    assert!(group.done.iter().all(announced), "{:?}", group.done);
 }
 
 #[test]
-fn a_set_that_is_answered_for_is_claimed_when_no_dead_mans_address_can_be_left() {
+fn a_set_that_is_answered_for_is_claimed_when_the_answers_end() {
     let mut group = Group::two_with_all();
     let set = group.held(0)[0];
     let view = View {
@@ -210,23 +212,180 @@ fn a_set_that_is_answered_for_is_claimed_when_no_dead_mans_address_can_be_left()
     let (name, survivor) = &mut group.members[1];
     let mut now = group.now;
     survivor.handle_view(now, view);
-    let since = now;
-    loop {
+    let silent_at = now + Duration::from_secs(2);
+    while !survivor.is_held(set) {
         match survivor.poll_command() {
             Some(Command::Send(data)) => survivor.handle_message(now, name, &data),
-            Some(Command::Probe(asked)) => survivor.handle_probed(now, asked, true),
+            Some(Command::Probe(asked)) => survivor.handle_probed(now, asked, now < silent_at),
             Some(Command::Add(added, reason)) => {
-                assert_eq!(reason, Reason::AnsweredTooLong);
-                assert!(now - since >= CLAIM_ANYWAY && now - since < CLAIM_ANYWAY + PROBE_INTERVAL);
-                survivor.handle_added(now, added, true);
+                assert_eq!(reason, Reason::Uncovered);
+                assert!(now >= silent_at && now < silent_at + Duration::from_millis(20));
+                survivor.handle_added(added, true);
             }
             Some(_) => {}
-            None if survivor.is_held(set) => break,
             None => {
                 now = survivor.poll_timeout().expect("it asks again");
                 survivor.handle_timeout(now);
             }
         }
+    }
+}
+
+#[test]
+fn what_a_guardian_releases_is_claimed_without_asking() {
+    let mut group = Group::two_with_all();
+    let dead = group.members[0].0.clone();
+    let message = released_for(&dead, &group.members[0].1.holds());
+    group.view(&[1]);
+    group.done.clear();
+    // The wire would answer still; only the guardian's word makes the difference.
+    let mut group = Group::two_with_all();
+    let view = View {
+        members: vec![group.members[1].0.clone()],
+        me: 0,
+    };
+    let (now, sets) = (group.now, group.held(0));
+    let (name, survivor) = &mut group.members[1];
+    survivor.handle_view(now, view);
+    let mut asked = Vec::new();
+    let mut added = Vec::new();
+    for told in [false, true] {
+        if told {
+            survivor.handle_message(now, "#vig1#n0", &message);
+        }
+        while let Some(command) = survivor.poll_command() {
+            match command {
+                Command::Send(data) => survivor.handle_message(now, name, &data),
+                Command::Probe(set) => asked.push(set),
+                Command::Add(set, reason) => {
+                    assert!(told && reason == Reason::HolderDead);
+                    survivor.handle_added(set, true);
+                    added.push(set);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((asked, added), (sets.clone(), sets));
+}
+
+#[test]
+fn a_silent_member_is_left_out_of_its_view() {
+    let mut group = Group::two_with_all();
+    let sets = group.held(0);
+    let message = released_for(&group.members[0].0.clone(), &group.members[0].1.holds());
+    // Its session is still there: no view comes. It hears nothing itself.
+    let now = group.now;
+    group.members[1].1.handle_message(now, "#vig1#n0", &message);
+    group.settle(&[1]);
+    assert_eq!(group.held(1).len(), SETS);
+    for set in sets {
+        assert!(
+            group
+                .done
+                .contains(&(1, Command::Add(set, Reason::HolderDead)))
+        );
+    }
+    let movement = group.members[1].1.poll_movement();
+    assert!(movement.is_some());
+    // When it wakes, it hears of its own end before anything else of that view.
+    group.members[0].1.handle_message(now, "#vig1#n0", &message);
+    group.settle(&[0]);
+    assert!(group.held(0).is_empty());
+    assert!(group.done.contains(&(0, Command::Reconnect)));
+}
+
+#[test]
+fn a_guardian_of_another_time_releases_nothing() {
+    let mut group = Group::two_with_all();
+    let set = group.held(0)[0];
+    let stale = released_for("#vip0#n9", &[(0, [set, 9999].into_iter().collect())]);
+    let now = group.now;
+    group.members[1].1.handle_message(now, "#vig1#n0", &stale);
+    let view = View {
+        members: vec![group.members[1].0.clone()],
+        me: 0,
+    };
+    let (name, survivor) = &mut group.members[1];
+    survivor.handle_view(now, view);
+    let mut asked = false;
+    while let Some(command) = survivor.poll_command() {
+        match command {
+            Command::Send(data) => survivor.handle_message(now, name, &data),
+            Command::Probe(of) => asked |= of == set,
+            Command::Add(of, reason) => panic!("set {of} is added, {reason:?}"),
+            _ => {}
+        }
+    }
+    assert!(asked);
+}
+
+#[test]
+fn a_move_and_a_pin_go_where_they_are_told() {
+    let mut group = Group::two_with_all();
+    let set = group.held(0)[0];
+    assert_eq!(
+        group.members[1].1.move_to(set, "c"),
+        Err(Refusal::NoSuchNode)
+    );
+    assert_eq!(group.members[1].1.move_to(set, "a"), Err(Refusal::Held));
+    // Any member can be asked.
+    group.members[0].1.move_to(set, "b").unwrap();
+    group.settle(&[0, 1]);
+    assert!(group.members[1].1.is_held(set));
+    group.members[0].1.pin(set, Some("a")).unwrap();
+    group.settle(&[0, 1]);
+    assert!(group.members[0].1.is_held(set));
+    group.members[1].1.set_able(Indices::default());
+    group.members[1].1.set_able(Indices::all(SETS));
+    group.settle(&[0, 1]);
+    // The last word counts, whoever says it.
+    group.members[1].1.pin(set, Some("b")).unwrap();
+    group.settle(&[0, 1]);
+    assert!(group.members[1].1.is_held(set));
+    group.members[0].1.pin(set, None).unwrap();
+    group.settle(&[0, 1]);
+    assert_eq!(group.members[1].1.overview().sets[set].pinned, None);
+}
+
+#[test]
+fn failback_waits_for_its_time_or_for_a_hand() {
+    for (failback, soon, later, by_hand) in [
+        (Failback::Never, 0, 0, 0),
+        (Failback::Manual, 0, 0, 2),
+        (Failback::After(Duration::from_secs(60)), 0, 2, 2),
+    ] {
+        let of = |name: &str| Settings {
+            failback,
+            node: Node {
+                prefers: match name {
+                    "a" => vec![[0, 1].into_iter().collect()],
+                    _ => vec![[2, 3].into_iter().collect()],
+                },
+                ..settings(name).node
+            },
+            ..settings(name)
+        };
+        let mut group = Group::new(vec![Takeover::new(of("a")), Takeover::new(of("b"))]);
+        group.view(&[1]);
+        group.pass(Duration::from_secs(5), &[1]);
+        assert_eq!(group.held(1).len(), SETS);
+        group.view(&[0, 1]);
+        let mut probe = |time: u64, by_hand: bool| {
+            let now = group.now + Duration::from_secs(time);
+            let first = &mut group.members[0].1;
+            let moves = first.balance(now, 9, by_hand);
+            let back: Vec<_> = std::iter::from_fn(|| first.poll_command()).collect();
+            let failback = |command: &&Command| match command {
+                Command::Send(data) => data.windows(8).any(|word| word == b"failback"),
+                _ => false,
+            };
+            assert!(moves > 0 || back.is_empty());
+            back.iter().filter(failback).count() * 2
+        };
+        assert_eq!(probe(1, false), soon, "{failback:?}");
+        assert_eq!(probe(61, false), later, "{failback:?}");
+        assert_eq!(probe(1, true), by_hand, "{failback:?}");
     }
 }
 
@@ -252,13 +411,13 @@ fn what_a_kernel_refuses_goes_to_another() {
         Takeover::new(settings("b")),
     ]);
     group.view(&[0, 1]);
-    group.members[0].1.set_able(group.now, Indices::default());
+    group.members[0].1.set_able(Indices::default());
     group.pass(Duration::from_secs(5), &[0, 1]);
     assert_eq!(group.held(1).len(), SETS);
     // An interface that comes and refuses.
-    group.members[0].1.set_able(group.now, Indices::all(SETS));
+    group.members[0].1.set_able(Indices::all(SETS));
     group.settle(&[0, 1]);
-    group.members[1].1.set_drained(group.now, true);
+    group.members[1].1.set_drained(true);
     let mut refused = false;
     for _ in 0..100 {
         for member in 0..2 {
@@ -273,13 +432,9 @@ fn what_a_kernel_refuses_goes_to_another() {
                 }
                 Some(Command::Add(set, _)) => {
                     refused |= member == 0;
-                    group.members[member]
-                        .1
-                        .handle_added(group.now, set, member == 1);
+                    group.members[member].1.handle_added(set, member == 1);
                 }
-                Some(Command::Remove(set, _)) => {
-                    group.members[member].1.handle_removed(group.now, set)
-                }
+                Some(Command::Remove(set, _)) => group.members[member].1.handle_removed(set),
                 Some(Command::Probe(set)) => {
                     group.members[member].1.handle_probed(group.now, set, false)
                 }
@@ -313,7 +468,7 @@ fn behind_a_transitional_signal_nothing_is_believed() {
     let mut group = Group::two_with_all();
     let set = group.held(1)[0];
     group.members[0].1.handle_transition();
-    group.members[1].1.set_drained(group.now, true);
+    group.members[1].1.set_drained(true);
     group.settle(&[0, 1]);
     assert_eq!(group.held(0).len(), 2);
     assert!(!group.members[0].1.is_held(set));
@@ -334,7 +489,8 @@ fn other_addresses_in_the_file_stop_all_moves() {
     assert_eq!((group.held(0).len(), group.held(1).len()), (SETS, 0));
     assert_eq!(group.members[0].1.overview().strangers, ["b"]);
     assert_eq!(group.members[1].1.overview().strangers, ["a"]);
-    assert_eq!(group.members[0].1.balance(9, true), 0);
+    let now = group.now;
+    assert_eq!(group.members[0].1.balance(now, 9, true), 0);
     assert_eq!(
         group
             .done
@@ -355,7 +511,7 @@ fn the_second_of_a_name_refuses() {
     group.pass(Duration::from_secs(5), &[1]);
     group.done.clear();
     group.view(&[0, 1]);
-    assert_eq!(group.done, [(0, Command::Refuse("a".to_owned()))]);
+    assert_eq!(group.done[0], (0, Command::Refuse("a".to_owned())));
     assert_eq!(group.held(1).len(), SETS);
     assert!(group.members[0].1.has_left());
 }

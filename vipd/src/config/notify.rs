@@ -1,0 +1,96 @@
+//! `Notify`: whom announcements are repeated to, by unicast.
+
+use std::net::IpAddr;
+
+use conf::{Error, Next, Reader, Word};
+
+use super::sets::{Attached, attached};
+
+/// Bound: recipients of one network.
+const HOSTS_MAX: u32 = 65_536;
+
+/// Who is told of an address that has come, besides the broadcast.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// Hosts and networks.
+    pub recipients: Vec<Recipient>,
+    /// Whether all neighbours are told that a member of the group knows.
+    pub arp_cache: bool,
+    /// Whether they are asked to answer, too.
+    pub ping: bool,
+}
+
+/// A host, or all hosts of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The network, and the interface that leads to it.
+    pub network: Attached,
+    /// Most of its hosts that are told in a second; none for no such limit.
+    pub throttle: Option<u32>,
+}
+
+impl Recipient {
+    /// Whether an address is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = u32::from(self.network.prefix);
+        match (self.network.address, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let differ = network.to_bits() ^ address.to_bits();
+                differ.checked_shr(32 - bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let differ = network.to_bits() ^ address.to_bits();
+                differ.checked_shr(128 - bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// `Notify none`, one recipient, or a block of them.
+pub(super) fn read(reader: &mut Reader, keyword: &Word, notify: &mut Notify) -> Result<(), Error> {
+    let block = reader.peek()? == Next::Open;
+    if block {
+        reader.open(keyword)?;
+    }
+    let mut first = true;
+    while let Next::Word(next) = reader.peek()? {
+        let is = |word: &str| next.text.eq_ignore_ascii_case(word);
+        // Without a block there is one recipient, and its options.
+        if !block && !first && !is("throttle") && !is("ping") {
+            return Ok(());
+        }
+        let word = reader.word("Notify")?;
+        if is("throttle") {
+            let rate = reader.word("throttle")?.integer("throttle", 1..=u32::MAX)?;
+            match notify.recipients.last_mut().filter(|_| !first) {
+                Some(recipient) => recipient.throttle = Some(rate),
+                None => return Err(word.error("throttle stands behind the hosts that it is for")),
+            }
+        } else if is("ping") {
+            notify.ping = true;
+        } else if is("arp-cache") {
+            notify.arp_cache = true;
+        } else if !is("none") {
+            let network = attached(&word)?;
+            let longest = if network.address.is_ipv4() { 32 } else { 128 };
+            if 1u32
+                .checked_shl(longest - u32::from(network.prefix))
+                .is_none_or(|n| n > HOSTS_MAX)
+            {
+                return Err(word.error(format!(
+                    "Notify takes networks of {HOSTS_MAX} hosts at most"
+                )));
+            }
+            notify.recipients.push(Recipient {
+                network,
+                throttle: None,
+            });
+        }
+        first = false;
+    }
+    if block && !reader.close() {
+        return Err(keyword.error("Notify takes IF:ADDRESS/BITS, arp-cache, throttle N and ping"));
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Sets of addresses, and who prefers them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use conf::{Error, Next, Reader, Word};
+
+use super::Draft;
+use super::value::node_name;
+
+/// Bound: addresses of one set.
+const SET_ADDRESSES_MAX: usize = 256;
+
+/// Bound: nodes in an order of preference.
+const ORDER_MAX: usize = 64;
+
+/// Addresses that move together; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressSet {
+    /// In the order of the file; the first one names the set.
+    pub addresses: Vec<Attached>,
+}
+
+/// An address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The interface's name.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of its network.
+    pub prefix: u8,
+}
+
+impl AddressSet {
+    /// The set's name: its first address.
+    pub fn name(&self) -> String {
+        self.addresses[0].address.to_string()
+    }
+}
+
+impl fmt::Display for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.interface, self.address, self.prefix)
+    }
+}
+
+/// What `Prefer` and `Preference` say, to be looked for among the sets.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) own: Vec<(IpAddr, Word)>,
+    pub(super) orders: Vec<(IpAddr, Word, Vec<String>)>,
+}
+
+impl Draft {
+    /// `VirtualInterfaces { if:ip/len ... { if:ip/len if:ip/len } ... }`
+    pub(super) fn virtual_interfaces(
+        &mut self,
+        reader: &mut Reader,
+        block: &Word,
+    ) -> Result<(), Error> {
+        reader.open(block)?;
+        loop {
+            match reader.peek()? {
+                Next::Close | Next::End => break,
+                Next::Open => {
+                    reader.open(block)?;
+                    let mut addresses = Vec::new();
+                    let mut rejected = false;
+                    while !matches!(reader.peek()?, Next::Close | Next::End) {
+                        let word = reader.word("a set")?;
+                        addresses.extend(noted(reader, attached(&word)));
+                        rejected |= addresses.is_empty();
+                    }
+                    reader.close();
+                    match addresses.len() {
+                        0 if rejected => {}
+                        0 => reader.note(block.error("a set in VirtualInterfaces is empty")),
+                        1..=SET_ADDRESSES_MAX => self.config.sets.push(AddressSet { addresses }),
+                        _ => reader.note(
+                            block.error(format!("a set has at most {SET_ADDRESSES_MAX} addresses")),
+                        ),
+                    }
+                }
+                _ => {
+                    let word = reader.word("VirtualInterfaces")?;
+                    let address = noted(reader, attached(&word));
+                    let set = address.map(|address| AddressSet {
+                        addresses: vec![address],
+                    });
+                    self.config.sets.extend(set);
+                }
+            }
+        }
+        reader.close();
+        Ok(())
+    }
+
+    /// `Prefer none`, one address, or a block of them.
+    pub(super) fn prefer(&mut self, reader: &mut Reader, keyword: &Word) -> Result<(), Error> {
+        if reader.peek()? != Next::Open {
+            let word = reader.word("Prefer")?;
+            if !word.text.eq_ignore_ascii_case("none") {
+                self.wishes.own.push((preferred(&word)?, word));
+            }
+            return Ok(());
+        }
+        reader.open(keyword)?;
+        while !matches!(reader.peek()?, Next::Close | Next::End) {
+            let word = reader.word("Prefer")?;
+            let address = noted(reader, preferred(&word));
+            self.wishes
+                .own
+                .extend(address.map(|address| (address, word)));
+        }
+        reader.close();
+        Ok(())
+    }
+
+    /// `Preference { 192.0.2.1/32 { web1 web2 } ... }`: which node is to have a set, the first that
+    /// can.
+    pub(super) fn preference(&mut self, reader: &mut Reader, keyword: &Word) -> Result<(), Error> {
+        reader.open(keyword)?;
+        while let Some(word) = reader.keyword() {
+            if let Err(error) = self.preference_of(reader, word) {
+                reader.reject(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn preference_of(&mut self, reader: &mut Reader, word: Word) -> Result<(), Error> {
+        let address = preferred(&word)?;
+        reader.open(&word)?;
+        let mut order = Vec::new();
+        while !matches!(reader.peek()?, Next::Close | Next::End) {
+            order.push(node_name(&reader.word("Preference")?)?);
+        }
+        reader.close();
+        if !(1..=ORDER_MAX).contains(&order.len()) {
+            return Err(word.error(format!("Preference takes 1 to {ORDER_MAX} nodes for a set")));
+        }
+        self.wishes.orders.push((address, word, order));
+        Ok(())
+    }
+
+    /// The sets that are meant.
+    pub(super) fn grant(&mut self, reader: &mut Reader) {
+        let sets: BTreeMap<IpAddr, usize> = self
+            .config
+            .sets
+            .iter()
+            .enumerate()
+            .flat_map(index)
+            .collect();
+        let mut find = |address: &IpAddr, word: &Word, keyword: &str| {
+            let set = sets.get(address).copied();
+            if set.is_none() {
+                let message =
+                    format!("{keyword} names {address}, which is not in VirtualInterfaces");
+                reader.note(word.error(message));
+            }
+            set
+        };
+        for (address, word) in &self.wishes.own {
+            if let Some(set) = find(address, word, "Prefer") {
+                self.config.prefers.insert(set);
+            }
+        }
+        for (address, word, order) in self.wishes.orders.drain(..) {
+            if let Some(set) = find(&address, &word, "Preference") {
+                self.config.orders.insert(set, order);
+            }
+        }
+    }
+}
+
+fn index((set, of): (usize, &AddressSet)) -> impl Iterator<Item = (IpAddr, usize)> {
+    of.addresses
+        .iter()
+        .map(move |attached| (attached.address, set))
+}
+
+/// The value, or none with its error noted: reading goes on behind the word.
+fn noted<T>(reader: &mut Reader, result: Result<T, Error>) -> Option<T> {
+    result.map_err(|error| reader.note(error)).ok()
+}
+
+/// `if:ip/len`, with the `nNET` that the original may have behind it.
+pub(super) fn attached(word: &Word) -> Result<Attached, Error> {
+    let bad = || {
+        word.error(format!(
+            "expected INTERFACE:ADDRESS/BITS, such as eth0:192.0.2.1/32, got {:?}",
+            word.text
+        ))
+    };
+    let (interface, network) = word.text.split_once(':').ok_or_else(bad)?;
+    // IFNAMSIZ, with its zero byte.
+    if !(1..16).contains(&interface.len()) || interface.contains('/') {
+        return Err(bad());
+    }
+    let (address, prefix) = network_of(network).ok_or_else(bad)?;
+    Ok(Attached {
+        interface: interface.to_owned(),
+        address,
+        prefix,
+    })
+}
+
+/// The address that `Prefer` names: `ip/len` or `if:ip/len`.
+fn preferred(word: &Word) -> Result<IpAddr, Error> {
+    match network_of(&word.text) {
+        Some((address, _)) => Ok(address),
+        None => attached(word).map(|attached| attached.address),
+    }
+}
+
+fn network_of(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = text.split_once('/')?;
+    let (bits, notified) = bits.split_once('n').unwrap_or((bits, "24"));
+    let address: IpAddr = address.parse().ok()?;
+    let limit = if address.is_ipv4() { 32 } else { 128 };
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u8>()
+            .ok()
+            .filter(|&bits| digits && (1..=limit).contains(&bits))
+    };
+    let usable = !address.is_unspecified() && !address.is_multicast();
+    number(notified)?;
+    Some((address, number(bits).filter(|_| usable)?))
+}

@@ -1,0 +1,150 @@
+//! Signals, pauses, stopping and reloading.
+
+use std::time::{Duration, Instant};
+
+use unixproc::exit;
+use unixproc::log;
+use unixproc::signal::Signal;
+use vipd::config::Config;
+use vipd::netlink::LinkAddress;
+
+use super::open::{able, settings, start_checks};
+use super::{Daemon, STALL_MAX, STOP_TIMEOUT};
+
+impl Daemon {
+    /// After a pause of the program everything is let go before anything else is done: the guardian
+    /// has removed it, or it may have expired, and what the bus has is of another time.
+    pub(super) fn check_stall(&mut self, late: Duration) {
+        let fenced = self.ward.is_fenced();
+        if late < STALL_MAX && !fenced {
+            return;
+        }
+        let now = Instant::now();
+        let milliseconds = late.as_millis();
+        log::error(
+            "stalled",
+            &[("late-ms", &milliseconds), ("fenced", &fenced)],
+        );
+        self.note(
+            "stalled",
+            None,
+            None,
+            &format!("held up for {milliseconds} ms"),
+        );
+        self.bus.drop_session();
+        self.takeover.handle_stall(now);
+        self.obey(now);
+        self.ward.unfence();
+    }
+
+    /// Acts on a signal; gives the exit code if the program is to end at once.
+    pub(super) fn handle_signal(&mut self, signal: Signal) -> Option<u8> {
+        match signal {
+            Signal::Hangup => _ = self.reload(),
+            Signal::Terminate | Signal::Interrupt if self.stop_by.is_some() => {
+                // The guardian removes what is left.
+                log::warning("stopped", &[("held", &self.held.len())]);
+                return Some(exit::FAILED);
+            }
+            Signal::Terminate | Signal::Interrupt => return self.begin_stop(),
+            Signal::User1 => {
+                let overview = self.takeover.overview();
+                let fields: log::Fields = &[
+                    ("state", &overview.phase),
+                    ("nodes", &overview.nodes.len()),
+                    ("held", &self.held.len()),
+                    ("ignored-messages", &overview.ignored),
+                ];
+                log::notice("status", fields);
+            }
+            // The guardian is looked after in every round.
+            Signal::Child => {}
+        }
+        None
+    }
+
+    /// Hands over what is held, or leaves it to the next vipd.
+    fn begin_stop(&mut self) -> Option<u8> {
+        let now = Instant::now();
+        log::notice("stopping", &[("held", &self.held.len())]);
+        self.notify.stopping();
+        if self.config.keep_on_exit {
+            self.refresh(now);
+            self.ward.write_keep();
+            log::notice("stopped", &[("kept", &self.held.len())]);
+            return Some(exit::DONE);
+        }
+        self.stop_by = Some(now + STOP_TIMEOUT);
+        self.takeover.leave(now);
+        None
+    }
+
+    /// The exit code, once a stop that was asked for is complete or late.
+    pub(super) fn stopped(&mut self) -> Option<u8> {
+        let late = Instant::now() >= self.stop_by?;
+        if !self.takeover.has_left() && !late {
+            return None;
+        }
+        let left: Vec<LinkAddress> = self.held.values().flatten().copied().collect();
+        if let Err(error) = self.kernel.remove(&left) {
+            log::error("release-failed", &[("error", &error)]);
+        }
+        if late {
+            self.ward.write(None, Vec::new());
+        }
+        log::notice("stopped", &[("late", &late)]);
+        Some(match self.refused {
+            true => exit::FAILED,
+            false => exit::DONE,
+        })
+    }
+
+    /// Reads the file again. What stands in it about addresses, group and sockets stays as it was
+    /// until a restart; a file that changes that is refused.
+    ///
+    /// # Errors
+    /// What is wrong with the file; nothing has changed then.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        self.notify.reloading();
+        let result = self
+            .read_config()
+            .and_then(|config| self.adopt_config(config));
+        if let Err(errors) = &result {
+            for error in errors.lines() {
+                log::error("reload-refused", &[("error", &error)]);
+            }
+        }
+        self.notify.ready();
+        result
+    }
+
+    fn adopt_config(&mut self, config: Config) -> Result<(), String> {
+        if config.checks != self.config.checks {
+            let started = start_checks(&config, self.waker.clone());
+            let (health, checks) = started.map_err(|error| error.to_string())?;
+            (self.health, self.checks) = (health, checks);
+            self.takeover.set_sick(None);
+        }
+        self.config = config;
+        let able = able(&self.config, &self.links);
+        let settings = settings(&self.config, &self.node, able);
+        self.takeover.set_settings(settings);
+        log::notice("reloaded", &[("sets", &self.config.sets.len())]);
+        Ok(())
+    }
+
+    fn read_config(&self) -> Result<Config, String> {
+        let text = conf::load(&self.config_path).map_err(|errors| errors.to_string())?;
+        let file = self.config_path.display().to_string();
+        let config = Config::parse(&file, &text).map_err(|errors| errors.to_string())?;
+        let same = |old: &Config, new: &Config| {
+            old.sets == new.sets
+                && (&old.group, &old.spread, &old.control, &old.node)
+                    == (&new.group, &new.spread, &new.control, &new.node)
+        };
+        if !same(&self.config, &config) {
+            return Err("VirtualInterfaces, Group, Spread, Control and Node need a restart".into());
+        }
+        Ok(config)
+    }
+}

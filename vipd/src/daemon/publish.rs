@@ -1,0 +1,198 @@
+//! What others are told: the group `covey.status`, and scrapers of metrics.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use vipd::history::Entry;
+
+use super::{Daemon, unix_milliseconds};
+
+/// How often the program tells `covey.status` how it is, if nothing changes.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is wrong with nodes, and since when, in milliseconds since 1970.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    pub(super) nodes: BTreeMap<String, (String, u64)>,
+    last: String,
+}
+
+/// What has happened so often.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) acquired: u64,
+    pub(super) released: u64,
+    pub(super) moved: u64,
+    pub(super) merged: u64,
+    pub(super) restored: u64,
+}
+
+impl Daemon {
+    /// Notes which nodes have fallen ill or are well again, and publishes the status when it is due
+    /// or has changed.
+    pub(super) fn publish(&mut self, now: Instant) {
+        self.note_troubles();
+        let overview = self.takeover.overview();
+        let sets = &overview.sets;
+        let uncovered = sets.iter().filter(|set| set.holder.is_none()).count();
+        let status = json!({
+            "program": "vipd",
+            "host": self.node,
+            "group": self.config.group.to_string(),
+            "state": overview.phase,
+            "nodes": overview.nodes.len(),
+            "sets": sets.len(),
+            "held": self.held.len(),
+            "uncovered": uncovered,
+            "sick": self.health.sick().unwrap_or_default(),
+            "foreign": self.wires.foreign.len(),
+        });
+        let text = status.to_string();
+        if self.publish_at > now && text == self.troubles.last {
+            return;
+        }
+        self.publish_at = now + PUBLISH_INTERVAL;
+        let group = "covey.status".parse().expect("a group's name");
+        if !self.bus.send_to(group, 0, text.as_bytes()) {
+            self.takeover.handle_bus_lost(now);
+        }
+        self.troubles.last = text;
+    }
+
+    fn note_troubles(&mut self) {
+        let overview = self.takeover.overview();
+        if overview.phase != "run" {
+            return;
+        }
+        let mut changes = Vec::new();
+        for node in overview.nodes {
+            let known = self.troubles.nodes.get(&node.name);
+            match (&node.sick, known) {
+                (Some(wrong), Some((before, since))) if wrong != before => {
+                    let since = *since;
+                    changes.push((node.name.clone(), Some((wrong.clone(), since)), false));
+                }
+                (Some(wrong), None) => {
+                    let entry = Some((wrong.clone(), unix_milliseconds()));
+                    changes.push((node.name.clone(), entry, true));
+                }
+                (None, Some(_)) => changes.push((node.name.clone(), None, true)),
+                _ => {}
+            }
+        }
+        for (node, trouble, new) in changes {
+            if new {
+                let (event, cause) = match &trouble {
+                    Some((wrong, _)) => ("sick", wrong.as_str()),
+                    None => ("well", ""),
+                };
+                self.history.add(Entry {
+                    number: 0,
+                    at: unix_milliseconds(),
+                    event: event.to_owned(),
+                    set: None,
+                    from: Some(node.clone()),
+                    to: None,
+                    cause: cause.to_owned(),
+                });
+            }
+            match trouble {
+                Some(trouble) => _ = self.troubles.nodes.insert(node, trouble),
+                None => _ = self.troubles.nodes.remove(&node),
+            }
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub(super) fn metrics(&self) -> String {
+        let overview = self.takeover.overview();
+        let count = |wanted: fn(&vipd::takeover::SetOverview) -> bool| {
+            overview.sets.iter().filter(|set| wanted(set)).count() as u64
+        };
+        let gauges = [
+            ("vipd_up", "Whether vipd runs", 1),
+            (
+                "vipd_in_view",
+                "Whether a round is complete",
+                u64::from(overview.phase == "run"),
+            ),
+            (
+                "vipd_nodes",
+                "Nodes in the view",
+                overview.nodes.len() as u64,
+            ),
+            (
+                "vipd_sets",
+                "Sets in the configuration",
+                overview.sets.len() as u64,
+            ),
+            (
+                "vipd_sets_held",
+                "Sets held by this node",
+                self.held.len() as u64,
+            ),
+            (
+                "vipd_sets_uncovered",
+                "Sets without a holder",
+                count(|set| set.holder.is_none()),
+            ),
+            (
+                "vipd_sets_disputed",
+                "Sets with several holders",
+                count(|set| set.disputed),
+            ),
+            (
+                "vipd_sick",
+                "Whether a check fails",
+                u64::from(self.health.sick().is_some()),
+            ),
+            (
+                "vipd_foreign",
+                "Held sets that others claim",
+                self.wires.foreign.len() as u64,
+            ),
+        ];
+        let counters = [
+            ("vipd_acquired_total", "Sets acquired", self.totals.acquired),
+            ("vipd_released_total", "Sets released", self.totals.released),
+            (
+                "vipd_movements_total",
+                "Changes of holders seen",
+                self.totals.moved,
+            ),
+            (
+                "vipd_merged_total",
+                "Sets that partitions disputed",
+                self.totals.merged,
+            ),
+            (
+                "vipd_restored_total",
+                "Addresses that others removed",
+                self.totals.restored,
+            ),
+            (
+                "vipd_foreign_claims_total",
+                "Claims by others heard",
+                self.wires.foreign_claims,
+            ),
+            (
+                "vipd_ignored_messages_total",
+                "Messages not understood",
+                overview.ignored,
+            ),
+        ];
+        let mut text = String::new();
+        for (kind, metrics) in [("gauge", &gauges[..]), ("counter", &counters[..])] {
+            for (name, help, value) in metrics {
+                write!(
+                    text,
+                    "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+                )
+                .expect("a String takes all");
+            }
+        }
+        text
+    }
+}

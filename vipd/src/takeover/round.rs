@@ -1,0 +1,211 @@
+//! A view's exchange: everybody says HELLO with numbers that it never says again, then STATE with
+//! the digest of all HELLOs, and with the last STATE all members have the same table.
+
+use std::time::Instant;
+
+use super::message::{Message, State};
+use super::table::{Cause, Movement, Table};
+use super::{Bus, Command, Takeover, View};
+use crate::digest::Digest;
+
+/// A round of HELLOs and STATEs that is not complete.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) view: View,
+    /// Who has said HELLO.
+    hellos: Vec<bool>,
+    /// The digest of the HELLOs, when all are there.
+    tag: Option<u64>,
+    pub(super) states: Vec<Option<State>>,
+    digest: Digest,
+}
+
+impl Round {
+    fn new(view: View) -> Round {
+        Round {
+            hellos: vec![false; view.members.len()],
+            states: vec![None; view.members.len()],
+            tag: None,
+            digest: Digest::new(),
+            view,
+        }
+    }
+
+    /// Takes a member's first HELLO; gives whether it was the last one that was missing.
+    pub(super) fn greet(&mut self, member: usize, data: &[u8]) -> bool {
+        if std::mem::replace(&mut self.hellos[member], true) {
+            return false;
+        }
+        self.digest = self.digest.number(member as u64).part(data);
+        let complete = self.hellos.iter().all(|&said| said);
+        self.tag = complete.then(|| self.digest.value());
+        complete
+    }
+
+    /// Takes a STATE, if it belongs to this round and is the member's first.
+    pub(super) fn take(&mut self, member: usize, state: State, data: &[u8]) {
+        let belongs = self.tag == Some(state.hellos) || cfg!(mutant = "state-of-another-view");
+        if belongs && self.states[member].is_none() {
+            self.digest = self.digest.number(member as u64).part(data);
+            self.states[member] = Some(state);
+        }
+    }
+
+    /// Who has not said its STATE yet, by index.
+    pub(super) fn missing(&self) -> impl Iterator<Item = usize> + '_ {
+        let states = self.states.iter().enumerate();
+        states
+            .filter(|(_, state)| state.is_none())
+            .map(|(member, _)| member)
+    }
+}
+
+impl Takeover {
+    /// A new view of the group: everybody says HELLO, then what it holds.
+    ///
+    /// A message of an earlier view may still come in this one, and the bus's ids of views may
+    /// repeat. The digest of the HELLOs does not: each of them is delivered once.
+    pub fn handle_view(&mut self, now: Instant, view: View) {
+        self.transitional = false;
+        self.balance_at = None;
+        self.remember_holders();
+        self.forget_probes();
+        self.acquainted
+            .retain(|member| view.members.contains(member));
+        for slot in &mut self.slots {
+            slot.released = None;
+            slot.handed_over = false;
+        }
+        if !self.mature && self.mature_at.is_none() {
+            self.mature_at = Some(now + self.settings.mature);
+        }
+        self.serial += 1;
+        self.send(&Message::Hello {
+            incarnation: self.settings.incarnation,
+            serial: self.serial,
+        });
+        self.bus = Bus::Gather(Round::new(view));
+    }
+
+    /// The view ends: what follows until the next one may not have reached all members.
+    pub fn handle_transition(&mut self) {
+        self.transitional = !cfg!(mutant = "claim-in-transition");
+    }
+
+    /// A member's vipd is dead or silent, and its guardian has removed its addresses: the others
+    /// go on without it, at the same place of the order.
+    pub(super) fn dismiss(&mut self, now: Instant, session: &str) {
+        let view = match &self.bus {
+            Bus::Offline { .. } => return,
+            Bus::Gather(round) => &round.view,
+            Bus::Run { view, .. } => view,
+        };
+        let Some(dismissed) = view.members.iter().position(|member| member == session) else {
+            return;
+        };
+        if dismissed == view.me {
+            // It was only slow, and hears of its own end.
+            self.handle_stall(now);
+            self.commands.push_back(Command::Reconnect);
+            return;
+        }
+        let mut view = view.clone();
+        view.members.remove(dismissed);
+        view.me -= usize::from(dismissed < view.me);
+        self.handle_view(now, view);
+    }
+
+    /// Says what this member holds, to a view whose HELLOs are complete.
+    pub(super) fn send_state(&mut self) {
+        let Bus::Gather(Round {
+            tag: Some(hellos), ..
+        }) = self.bus
+        else {
+            return;
+        };
+        self.told = Some(self.settings.node.clone());
+        self.send(&Message::State(State {
+            hellos,
+            config: self.settings.config,
+            mature: self.mature,
+            clock: self.clock,
+            node: self.settings.node.clone(),
+            holds: self.holds(),
+        }));
+    }
+
+    /// The table of a round that is complete, dealt.
+    pub(super) fn begin_run(&mut self, now: Instant) {
+        let offline = Bus::Offline { let_go_at: None };
+        let Bus::Gather(round) = std::mem::replace(&mut self.bus, offline) else {
+            return;
+        };
+        let states = round.states.into_iter().flatten().collect();
+        let mut members = round.view.members.iter();
+        let anybody_new = members.any(|member| !self.acquainted.contains(member));
+        let config = self.settings.config;
+        let mut table = Table::new(states, config, self.settings.set_count, round.digest);
+        for member in table.dismiss_namesakes() {
+            if member == round.view.me {
+                let name = self.settings.node.name.clone();
+                self.settings.node.leaving = true;
+                self.commands.push_back(Command::Refuse(name));
+            }
+        }
+        table
+            .disputes()
+            .into_iter()
+            .for_each(|movement| self.note(movement));
+        for movement in table.settle() {
+            let orphan = self.orphan(movement);
+            self.note(orphan);
+        }
+        let interval = self.settings.balance_interval;
+        self.balance_at = interval.map(|interval| now + interval);
+        self.acquainted.clone_from(&round.view.members);
+        self.bus = Bus::Run {
+            view: round.view,
+            table,
+        };
+        if anybody_new {
+            // Partitions have met, or a member has come: neighbours may have heard another one
+            // last, and the member wants to know whom to ask.
+            self.slots.iter_mut().for_each(|slot| slot.unheard = true);
+        }
+        self.watch_fitness(now);
+    }
+
+    /// What is known of a set that is dealt, and whose holder is not in the view.
+    fn orphan(&self, movement: Movement) -> Movement {
+        let slot = &self.slots[movement.set];
+        let cause = match slot.known {
+            0 => Cause::Uncovered,
+            _ if slot.is_over() => Cause::HolderDead,
+            _ => Cause::HolderLost,
+        };
+        let former = self.formers.get(&movement.set).cloned();
+        Movement {
+            from: former.filter(|_| slot.known > 0),
+            cause,
+            ..movement
+        }
+    }
+
+    /// Notes the holdings of others in the table that ends: they may go on without the bus.
+    fn remember_holders(&mut self) {
+        let Bus::Run { view, table } = &self.bus else {
+            return;
+        };
+        for (set, entry) in table.entries.iter().enumerate() {
+            if let Some(holder) = entry.holder.filter(|&holder| holder != view.me) {
+                self.slots[set].known = entry.generation;
+                self.formers.insert(set, table.nodes[holder].name.clone());
+            }
+        }
+    }
+
+    /// A probe of an earlier round proves nothing in this one.
+    pub(super) fn forget_probes(&mut self) {
+        self.slots.iter_mut().for_each(super::Slot::stop_probing);
+    }
+}

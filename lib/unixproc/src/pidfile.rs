@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct Pidfile {
     path: PathBuf,
     // Held for its lock.
-    _file: File,
+    file: File,
 }
 
 impl Pidfile {
@@ -44,7 +44,7 @@ impl Pidfile {
                 writeln!(file, "{}", std::process::id())?;
                 return Ok(Pidfile {
                     path: path.to_owned(),
-                    _file: file,
+                    file,
                 });
             }
         }
@@ -58,8 +58,10 @@ fn same_file(named: &fs::Metadata, file: &File) -> bool {
 
 impl Drop for Pidfile {
     fn drop(&mut self) {
-        // Whoever comes next takes over what cannot be removed.
-        let _ = fs::remove_file(&self.path);
+        if fs::metadata(&self.path).is_ok_and(|named| same_file(&named, &self.file)) {
+            // Whoever comes next takes over what cannot be removed.
+            drop(fs::remove_file(&self.path));
+        }
     }
 }
 
@@ -82,5 +84,17 @@ mod tests {
         );
         drop(pidfile);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_stays() {
+        let path = std::env::temp_dir().join(format!("covey-pidfile-2-{}", std::process::id()));
+        let pidfile = Pidfile::create(&path).unwrap();
+        let other = path.with_extension("other");
+        fs::write(&other, "1\n").unwrap();
+        fs::rename(&other, &path).unwrap();
+        drop(pidfile);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+        fs::remove_file(&path).unwrap();
     }
 }

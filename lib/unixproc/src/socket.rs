@@ -1,0 +1,136 @@
+//! Unix-domain sockets that a daemon listens on, and their names in the file system.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// The name of a listening socket. It is removed when this is dropped, if it is still that socket's:
+/// somebody else's socket that has taken the place stays.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|there| identity(&there) == self.identity) {
+            // Left behind it does no harm: the next daemon sees that nobody listens there.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn identity(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Makes a non-blocking stream socket at `path` with these permissions, and listens on it.
+///
+/// A socket of this user on which nobody listens any more is replaced. The mode is never wider than
+/// asked for, as nobody can connect before the socket listens.
+///
+/// # Errors
+/// `AddrInUse` if anything else is there, with a word what; otherwise what the system says.
+pub fn listen(
+    path: &Path,
+    mode: u32,
+    group: Option<u32>,
+    backlog: i32,
+) -> io::Result<(OwnedFd, SocketFile)> {
+    remove_left_over(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile {
+        path: path.to_owned(),
+        identity: identity(&fs::symlink_metadata(path)?),
+    };
+    if group.is_some() {
+        chown(path, None, group)?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    socket.listen(backlog)?;
+    Ok((socket.into(), file))
+}
+
+fn remove_left_over(path: &Path) -> io::Result<()> {
+    let taken = |what| Err(io::Error::new(io::ErrorKind::AddrInUse, what));
+    let there = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    };
+    if !there.file_type().is_socket() {
+        return taken("there is something that is no socket");
+    }
+    if there.uid() != fs::metadata("/proc/self")?.uid() {
+        return taken("there is a socket of another user");
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // Ok, or a full backlog: somebody is there.
+        _ => taken("another daemon listens there"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn scratch(test: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("covey-{test}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        directory.join("socket")
+    }
+
+    #[test]
+    fn only_a_dead_socket_is_replaced() {
+        let path = scratch("replace");
+        let first = listen(&path, 0o600, None, 1).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let error = listen(&path, 0o600, None, 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.to_string(), "another daemon listens there");
+        drop(first);
+        assert!(!path.exists());
+
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "left over");
+        drop(listen(&path, 0o600, None, 1).unwrap());
+
+        fs::write(&path, b"precious").unwrap();
+        let error = listen(&path, 0o600, None, 1).unwrap_err();
+        assert_eq!(error.to_string(), "there is something that is no socket");
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_took_the_place_stays() {
+        let path = scratch("place");
+        let (_, ours) = listen(&path, 0o600, None, 1).unwrap();
+        // Both exist at a time, so that they cannot share an inode.
+        let other = path.with_file_name("other");
+        let _theirs = UnixListener::bind(&other).unwrap();
+        fs::rename(&other, &path).unwrap();
+        drop(ours);
+        assert!(path.exists());
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+}

@@ -7,9 +7,9 @@ secret='a secret that must not be read on the wire'
 
 # record NAME: runs three groupd, sends the secret, and keeps what the bridge saw.
 record() {
-    python3 "$plays/capture.py" record br0 "$scratch/$1.pcap" 2>"$scratch/capture.err" &
+    python3 "$plays/capture.py" record br0 "$scratch/$1.pcap" 2>"$scratch/$1.capture" &
     capture=$!
-    until_true 20 'the capture listens' grep -q listening "$scratch/capture.err"
+    until_true 20 'the capture listens' grep -q listening "$scratch/$1.capture"
     for i in 1 2 3; do start_groupd $i; done
     until_true 10 'three hosts see each other' views_are 'host1 host2 host3' 1 2 3
     ctl 3 join room -n 1 >"$scratch/$1.received" &
@@ -18,8 +18,9 @@ record() {
     ctl 1 send room "$secret" || fail 'send'
     wait $reader
     grep -q "$secret" "$scratch/$1.received" || fail 'the message did not arrive'
-    kill -TERM $capture
-    wait $capture
+    kill -TERM $capture && wait $capture
+    packets=$(python3 "$plays/capture.py" count "$scratch/$1.pcap" $((port + 1)) 0) || fail 'no capture'
+    [ "$packets" -ge 20 ] || fail "only $packets tokens and joins in the capture"
 }
 reader_joined() { ctl 1 members room | grep -q '#host3'; }
 

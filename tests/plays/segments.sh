@@ -44,10 +44,10 @@ count_run() {
     again=$(repeated)
     captures=()
     for s in 1 2 3; do
-        python3 "$plays/capture.py" record "br$s" "$scratch/$1.$s" 2>"$scratch/capture$s.err" &
+        python3 "$plays/capture.py" record "br$s" "$scratch/$1.$s" 2>"$scratch/$1.capture$s" &
         captures[s]=$!
     done
-    for s in 1 2 3; do until_true 20 'the capture listens' grep -q listening "$scratch/capture$s.err"; done
+    for s in 1 2 3; do until_true 20 'the capture listens' grep -q listening "$scratch/$1.capture$s"; done
     ctl 11 flood --group wire --messages 500 --bytes 1000 --window 1 --members "$2" --senders 1 >"$scratch/flood" ||
         fail "flood: $(cat "$scratch/flood")"
     for s in 1 2 3; do

@@ -41,8 +41,8 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The errors of a file, which must not be none.
-    pub(crate) fn new(file: &str, mut list: Vec<Error>) -> Errors {
+    /// All errors of the file of this name; there must be one.
+    pub fn new(file: &str, mut list: Vec<Error>) -> Errors {
         list.sort_by_key(|error| error.line);
         let omitted = list.len().saturating_sub(REPORTED_MAX);
         list.truncate(REPORTED_MAX);

@@ -237,6 +237,11 @@ impl<'a> Reader<'a> {
         self.errors.push(error);
     }
 
+    /// Whether an error was noted so far.
+    pub fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Ends the reading: all errors that were noted, if any.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DAEMONS = groupd spreadlogd vipd imgcache whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants fuzz ci-simulate bench-view bench-online bench-flood bench-logs torture install clean
+.PHONY: help build demo test check simulate mutants fuzz ci-simulate conformance bench-view bench-online bench-flood bench-logs torture install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -16,6 +16,7 @@ help:
 	@echo 'make mutants       plant each known bug and see the simulator catch it'
 	@echo 'make ci-simulate   the simulation at the size that CI asks for'
 	@echo 'make fuzz          feed every parser for SECONDS=60 each, or TARGET=name alone'
+	@echo 'make conformance   http-cache-tests against imgcache and nginx; needs node and npm'
 	@echo 'make bench-view    how fast views change, in network namespaces'
 	@echo 'make bench-online  parsing and presence: lines per second, on one core'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
@@ -63,6 +64,11 @@ fuzz:
 	for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
 	    RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=2048 || exit 1; \
 	done
+
+conformance:
+	@./tools/need cargo cc node npm openssl
+	$(CARGO) build -p imgcache
+	@tests/conformance/run $${CARGO_TARGET_DIR:-target}/debug target/conformance
 
 bench-view:
 	$(CARGO) build --release --bins

@@ -1,8 +1,4 @@
 //! The session with groupd: purges come in, confirmations go out.
-//!
-//! A message of the group is text, one command per line: `purge URL`, `purge --tag KEY` and so on.
-//! The answer goes to the sender's private group, with the type of the message: one line, `done`
-//! and the number of objects deleted at once, or `failed` and why.
 
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
@@ -12,15 +8,14 @@ use group::{
     Address, Cause, ConnectError, Event, GroupName, Membership, Message, Name, Options, Service,
     Session,
 };
-use imgcache::rules::Purge;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use purges::Purge;
 use unixproc::log;
 
-use crate::cache::Cache;
-use crate::config::Site;
+use crate::catch_up::{CatchUp, PurgeLog, Replayed};
 
-/// Connecting may hold up the program for so long.
+/// Connecting may hold up the thread for so long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The first pause between attempts to connect; it doubles up to the second.
@@ -28,6 +23,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// Messages taken in one turn.
 const ROUND: usize = 64;
+
+/// A loss is noticed so long after it happened, at most; others may have purged since.
+const NOTICE: Duration = Duration::from_secs(15);
+
+/// Where programs say how they are.
+const STATUS_GROUP: &str = "covey.status";
 
 /// The session.
 #[derive(Debug)]
@@ -44,6 +45,15 @@ pub(crate) struct Bus {
     members: Vec<Name>,
     /// Daemons whose members were lost with them or with the network, and did not come back.
     lost: Vec<Vec<u8>>,
+    /// Purges that were heard.
+    log: PurgeLog,
+    /// Since when purges may be missed; none if none are.
+    missed_since: Option<Instant>,
+    /// The first moment of this run.
+    started: Instant,
+    catch_up: Option<CatchUp>,
+    /// The type of the last question or purge of our own.
+    number: u16,
 }
 
 /// What has come.
@@ -51,24 +61,35 @@ pub(crate) struct Bus {
 pub(crate) struct News {
     /// Purges may be missed from now on.
     pub(crate) lost: bool,
-    /// No purge is missed from now on.
-    pub(crate) whole: bool,
+    /// No purge is missed from now on; whether all that were missed have been told.
+    pub(crate) whole: Option<bool>,
     pub(crate) orders: Vec<Order>,
+    /// Purges of the time that was missed.
+    pub(crate) replayed: Vec<Purge>,
+    /// All events, for those who wait for confirmations.
+    pub(crate) events: Vec<Event>,
 }
 
 /// The commands of one message.
 #[derive(Debug)]
 pub(crate) struct Order {
-    sender: Name,
+    pub(crate) sender: Name,
     number: u16,
-    purges: Vec<Purge>,
+    pub(crate) purges: Vec<Purge>,
     /// The first line that makes no sense, and why.
-    refused: Option<String>,
+    pub(crate) refused: Option<String>,
 }
 
 impl Bus {
-    /// Not connected yet; events of the session will have this token.
-    pub(crate) fn new(address: Address, group: GroupName, token: Token) -> Bus {
+    /// Not connected yet; events of the session will have this token. `missed` is how long ago the
+    /// former run heard its last purge, if that is known.
+    pub(crate) fn new(
+        address: Address,
+        group: GroupName,
+        token: Token,
+        missed: Option<Duration>,
+    ) -> Bus {
+        let now = Instant::now();
         let mut options = Options::new(address);
         // Ten bytes at most: the last digits tell processes of one machine apart.
         options.name = format!("ic{}", std::process::id() % 100_000_000)
@@ -82,11 +103,19 @@ impl Bus {
             token,
             session: None,
             readable: false,
-            retry_at: Instant::now(),
+            retry_at: now,
             backoff: BACKOFF.0,
             reported: false,
             members: Vec::new(),
             lost: Vec::new(),
+            log: PurgeLog::new(now),
+            // Long ago: then no log reaches back.
+            missed_since: missed.and_then(|missed| now.checked_sub(missed)).or(Some(
+                now.checked_sub(Duration::from_secs(86400)).unwrap_or(now),
+            )),
+            started: now,
+            catch_up: None,
+            number: rand::random(),
         }
     }
 
@@ -94,14 +123,17 @@ impl Bus {
         self.readable && self.session.is_some()
     }
 
-    pub(crate) fn session_name(&self) -> Option<String> {
-        self.session
-            .as_ref()
-            .map(|session| session.private_group().to_string())
+    pub(crate) fn session_name(&self) -> Option<Name> {
+        self.session.as_ref().map(Session::private_group)
     }
 
-    pub(crate) fn member_names(&self) -> Vec<String> {
-        self.members.iter().map(Name::to_string).collect()
+    pub(crate) fn group_name(&self) -> Name {
+        self.group.name()
+    }
+
+    /// The members of the group, as last told; none while there is no session.
+    pub(crate) fn members(&self) -> &[Name] {
+        &self.members
     }
 
     pub(crate) fn handle_event(&mut self, writable: bool) {
@@ -132,10 +164,8 @@ impl Bus {
                         .ok();
                 }
                 if !self.reported {
-                    log::warning(
-                        "bus-unreachable",
-                        &[("bus", &self.options.address), ("error", &error)],
-                    );
+                    let address = &self.options.address;
+                    log::warning("bus-unreachable", &[("bus", address), ("error", &error)]);
                     self.reported = true;
                 }
                 self.retry_at = Instant::now() + self.backoff;
@@ -164,77 +194,191 @@ impl Bus {
             match session.try_receive() {
                 Ok(Some(event)) => {
                     self.backoff = BACKOFF.0;
-                    self.handle(event, &mut news);
+                    self.handle(&event, now, &mut news);
+                    news.events.push(event);
                 }
                 Ok(None) => self.readable = false,
                 Err(group::ReceiveError::Membership(error)) => {
-                    log::warning("bad-message", &[("error", &error)])
+                    log::warning("bad-message", &[("error", &error)]);
                 }
                 Err(error) => {
                     log::warning("bus-lost", &[("error", &error)]);
-                    self.session = None;
-                    self.members.clear();
-                    self.lost.clear();
-                    self.reported = true;
-                    self.retry_at = now + self.backoff;
-                    news.lost = true;
-                    news.whole = false;
+                    self.lose_session(now, &mut news);
                 }
             }
         }
+        self.ask(now, &mut news);
         news
     }
 
-    fn handle(&mut self, event: Event, news: &mut News) {
+    fn lose_session(&mut self, now: Instant, news: &mut News) {
+        self.session = None;
+        self.members.clear();
+        self.lost.clear();
+        self.catch_up = None;
+        self.reported = true;
+        self.retry_at = now + self.backoff;
+        self.begin_missing(now, news);
+    }
+
+    fn begin_missing(&mut self, now: Instant, news: &mut News) {
+        let since = now.checked_sub(NOTICE).unwrap_or(now);
+        self.missed_since.get_or_insert(since);
+        news.lost = true;
+        news.whole = None;
+    }
+
+    fn handle(&mut self, event: &Event, now: Instant, news: &mut News) {
         match event {
-            Event::Message(message) => news.orders.extend(Order::read(&message)),
+            Event::Message(message) if message.groups.iter().any(|to| to == self.group.name()) => {
+                self.hear(message, now, news);
+            }
+            Event::Message(message) => self.handle_private(message, now, news),
             Event::Membership(membership) if membership.group == self.group.name() => {
-                self.handle_membership(&membership, news);
+                self.handle_membership(membership, now, news);
             }
             _ => {}
         }
     }
 
-    fn handle_membership(&mut self, membership: &Membership, news: &mut News) {
-        let first = self.members.is_empty();
-        if membership.cause == Cause::Network {
-            // Who does not come along may purge on the other side, unheard.
-            let gone = self
-                .members
-                .iter()
-                .filter(|name| is_cache(name) && !membership.members.contains(name));
-            let gone: Vec<Vec<u8>> = gone.filter_map(daemon_of).collect();
-            self.lost.extend(gone);
+    fn hear(&mut self, message: &Message, now: Instant, news: &mut News) {
+        let Some(order) = Order::read(message) else {
+            return;
+        };
+        for purge in &order.purges {
+            self.log.push(purge.to_string(), now);
         }
-        let known = self.lost.len();
-        let back: Vec<Vec<u8>> = membership.members.iter().filter_map(daemon_of).collect();
+        news.orders.push(order);
+    }
+
+    /// A question about what was missed, or the answer to ours.
+    fn handle_private(&mut self, message: &Message, now: Instant, news: &mut News) {
+        let text = String::from_utf8_lossy(&message.data);
+        if let Some(answer) = self.log.answer(&text, now) {
+            self.send(message.sender, message.mess_type, &answer);
+            return;
+        }
+        let Some(catch_up) = &mut self.catch_up else {
+            return;
+        };
+        let replayed = catch_up.handle_answer(&message.sender, message.mess_type, &text);
+        if let Replayed::Commands(commands) = replayed {
+            for command in commands {
+                if let Ok(purge) = Purge::parse(&command) {
+                    self.log.push(command, now);
+                    news.replayed.push(purge);
+                }
+            }
+        }
+    }
+
+    fn handle_membership(&mut self, membership: &Membership, now: Instant, news: &mut News) {
+        let first = self.members.is_empty();
+        let network = membership.cause == Cause::Network;
+        if network {
+            // Who does not come along may purge on the other side, unheard.
+            let members = &membership.members;
+            let gone = self.members.iter();
+            let gone = gone.filter(|name| is_cache(name) && !members.contains(name));
+            self.lost.extend(gone.filter_map(daemon_of));
+        }
+        let back = membership.members.iter().filter(|name| is_cache(name));
+        let back: Vec<Vec<u8>> = back.filter_map(daemon_of).collect();
         self.lost.retain(|daemon| !back.contains(daemon));
-        let found = membership
-            .members
-            .iter()
-            .any(|name| !self.members.contains(name));
-        self.members = membership.members.clone();
+        let strangers = self.strangers(membership, first);
+        self.members.clone_from(&membership.members);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.handle_members(&self.members);
+        }
         if !self.lost.is_empty() {
-            news.lost = true;
-            news.whole = false;
-        } else if first || known > 0 || (membership.cause == Cause::Network && found) {
-            // Purges of the time before are not told: all is validated once.
-            news.whole = true;
+            self.catch_up = None;
+            self.begin_missing(now, news);
+        }
+        let whole = self.missed_since.is_none() && strangers.is_empty();
+        if self.lost.is_empty() && !whole && (self.catch_up.is_none() || network) {
+            if self.missed_since.is_none() {
+                // They may have purged on their side since they were there.
+                self.missed_since = Some(self.started);
+                news.lost = true;
+            }
+            let since = self.missed_since.unwrap_or(self.started);
+            self.catch_up = Some(CatchUp::new(strangers, since));
+        }
+    }
+
+    /// Caches that may have heard what we have not: one of each list is enough to ask.
+    fn strangers(&self, membership: &Membership, first: bool) -> Vec<Vec<Name>> {
+        let own = self.session_name();
+        let others = membership.members.iter().copied();
+        let others = others.filter(|name| is_cache(name) && Some(*name) != own);
+        if first {
+            // All that were there before have heard the same.
+            let all: Vec<Name> = others.collect();
+            return if all.is_empty() {
+                Vec::new()
+            } else {
+                vec![all]
+            };
+        }
+        let together = match membership.cause {
+            Cause::Network => membership.vs_sets.get(membership.own_set),
+            _ => Some(&membership.members),
+        };
+        let is_together = |name: &Name| {
+            let known = self.members.contains(name);
+            together.is_some_and(|set| set.contains(name)) && (known || self.missed_since.is_none())
+        };
+        let strangers = others.filter(|name| !is_together(name));
+        strangers.map(|name| vec![name]).collect()
+    }
+
+    /// Goes on asking for what was missed.
+    fn ask(&mut self, now: Instant, news: &mut News) {
+        let Some(catch_up) = &mut self.catch_up else {
+            return;
+        };
+        self.number = self.number.wrapping_add(1);
+        let question = catch_up.poll_question(self.number, now);
+        if let Some(complete) = catch_up.outcome() {
+            // Alone at the start there is nobody who could know.
+            let alone = self.missed_since.is_some_and(|since| since < self.started)
+                && !self
+                    .members
+                    .iter()
+                    .any(|name| is_cache(name) && Some(*name) != self.session_name());
+            self.catch_up = None;
+            self.missed_since = None;
+            news.whole = Some(complete && !alone);
+        } else if let Some((to, question)) = question {
+            self.send(to, self.number, &question);
+        }
+    }
+
+    fn send(&mut self, to: Name, number: u16, text: &str) {
+        if let Some(session) = &mut self.session {
+            // Agreed, so that an answer comes behind what it answers. Who asked has gone, or finds
+            // that this cache has: both are told by the membership.
+            let _ = session.multicast(Service::Agreed, &[to], number, text.as_bytes());
         }
     }
 
     /// Confirms an order, or says why not.
     pub(crate) fn answer(&mut self, order: &Order, text: &str) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        // Agreed, so that it comes behind the order itself. Who asked has gone, or finds that this cache has: both are told by the membership.
-        let _ = session.multicast(
-            Service::Agreed,
-            &[order.sender],
-            order.number,
-            text.as_bytes(),
-        );
+        self.send(order.sender, order.number, text);
+    }
+
+    /// Sends a purge to all caches, this one among them; its type, if there is a session.
+    pub(crate) fn purge(&mut self, purge: &Purge) -> Option<u16> {
+        self.session.as_ref()?;
+        self.number = self.number.wrapping_add(1);
+        self.send(self.group.name(), self.number, &format!("purge {purge}\n"));
+        Some(self.number)
+    }
+
+    /// Tells whoever looks after programs how this one is.
+    pub(crate) fn publish(&mut self, status: &str) {
+        let name = STATUS_GROUP.parse().expect("a group's name");
+        self.send(name, 0, status);
     }
 
     /// Leaves in order: whoever waits for a confirmation knows that this cache does not serve.
@@ -276,26 +420,5 @@ impl Order {
             }
         }
         (!order.purges.is_empty() || order.refused.is_some()).then_some(order)
-    }
-
-    /// Does what it says, and gives the answer.
-    pub(crate) fn carry_out(&self, cache: &mut Cache, sites: &[Site]) -> String {
-        let result = cache.purge(self.purges.clone(), sites);
-        log::info(
-            "purged",
-            &[
-                ("by", &self.sender),
-                ("commands", &self.purges.len()),
-                ("number", &cache.rules.last()),
-            ],
-        );
-        match (result, &self.refused) {
-            (_, Some(error)) => format!("failed {error}\n"),
-            (Err(error), None) => {
-                log::error("write-failed", &[("file", &"#rules"), ("error", &error)]);
-                format!("failed {error}\n")
-            }
-            (Ok(removed), None) => format!("done {removed}\n"),
-        }
     }
 }

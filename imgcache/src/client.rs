@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imgcache::chunked::Chunks;
 use imgcache::http::{Framing, HEAD_MAX, Reject, Request, read_request};
 use mio::net::TcpStream;
 
-use crate::cache::Entry;
+use crate::config::Site;
+use crate::entry::Entry;
+use crate::shared::Visit;
 
 /// An idle connection is closed after this time.
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
@@ -35,16 +37,35 @@ pub(crate) struct Client {
     pub(crate) output: Vec<u8>,
     written: usize,
     pub(crate) phase: Phase,
-    pub(crate) request: Option<Rc<Request>>,
+    pub(crate) request: Option<Arc<Request>>,
     /// What is still to come of the request's body.
     body: BodyIn,
     pub(crate) keep_alive: bool,
     pub(crate) deadline: Instant,
     /// The request to an origin that this one waits for or is sent from.
     pub(crate) fetch: Option<usize>,
-    /// The site's index, and whether the answer counts as a hit.
-    pub(crate) account: Option<(usize, bool)>,
+    /// The site of the request, if there is one.
+    pub(crate) site: Option<Arc<Site>>,
+    /// Whether the answer counts as a hit.
+    pub(crate) hit: bool,
+    /// Status of the answer.
+    pub(crate) status: u16,
+    /// Bytes of the body that have been sent.
     pub(crate) sent: u64,
+    /// Interim responses of the origin that have been passed on.
+    pub(crate) interim: usize,
+    /// Files that have been looked at for this request.
+    pub(crate) loads: u8,
+    /// Loops that it was moved to for this request.
+    pub(crate) moves: u8,
+    /// Tells this connection from another one with its number in its loop.
+    pub(crate) serial: u64,
+    pub(crate) visit: Visit,
+    /// Bytes taken from or given to the client since `rate_from`.
+    moved: u64,
+    rate_from: Instant,
+    /// Whether the socket took less than there was.
+    is_blocked: bool,
 }
 
 /// What a connection is doing.
@@ -52,8 +73,14 @@ pub(crate) struct Client {
 pub(crate) enum Phase {
     /// Reading a head, or idle.
     Head,
+    /// Waiting for the disk.
+    Loading,
     /// Waiting for the head of an origin's response.
     Waiting,
+    /// Waiting until a purge is confirmed.
+    Purging,
+    /// To go on in another loop, which fills what is wanted.
+    Moving(usize),
     /// The body follows the head that is in the output.
     Sending(Source),
     /// Closed by us, for the client to see.
@@ -66,7 +93,7 @@ pub(crate) enum Source {
     /// It is in the output already, or there is none.
     Output,
     /// A file, these bytes of it.
-    Entry(Rc<Entry>, Range<u64>),
+    Entry(Arc<Entry>, Range<u64>),
     /// The request to the origin, from here on, up to there if it is known.
     Fetch {
         at: u64,
@@ -92,7 +119,7 @@ pub(crate) enum Progress {
 }
 
 impl Client {
-    pub(crate) fn new(stream: TcpStream, now: Instant) -> Client {
+    pub(crate) fn new(stream: TcpStream, visit: Visit, now: Instant) -> Client {
         Client {
             stream,
             input: Vec::new(),
@@ -104,9 +131,37 @@ impl Client {
             keep_alive: true,
             deadline: now + IDLE,
             fetch: None,
-            account: None,
+            site: None,
+            hit: false,
+            status: 0,
             sent: 0,
+            interim: 0,
+            loads: 0,
+            moves: 0,
+            serial: 0,
+            visit,
+            moved: 0,
+            rate_from: now,
+            is_blocked: false,
         }
+    }
+
+    /// Whether the client, and not this cache or an origin, is what is waited for, and has been
+    /// slower than so many bytes a second since it was looked at last, at least `interval` ago.
+    pub(crate) fn is_too_slow(&mut self, rate: u64, interval: Duration, now: Instant) -> bool {
+        let sending = matches!(self.phase, Phase::Sending(_)) && self.is_blocked;
+        let uploading = matches!(self.phase, Phase::Waiting) && !self.has_body_read();
+        if !sending && !uploading {
+            (self.moved, self.rate_from) = (0, now);
+            return false;
+        }
+        let elapsed = now.duration_since(self.rate_from);
+        if elapsed < interval {
+            return false;
+        }
+        let slow = self.moved < rate * elapsed.as_secs();
+        (self.moved, self.rate_from) = (0, now);
+        slow
     }
 
     /// The next request; none if it has not come yet.
@@ -179,6 +234,7 @@ impl Client {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(_) => return Err(Ending::Closed),
                 }
+                self.moved += self.input.len() as u64;
                 self.deadline = now + PROGRESS;
             }
             let taken = match &mut self.body {
@@ -216,15 +272,20 @@ impl Client {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.written += count;
+                    self.moved += count as u64;
                     self.deadline = now + PROGRESS;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_blocked = true;
+                    return Ok(false);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         self.output.clear();
         self.written = 0;
+        self.is_blocked = false;
         Ok(true)
     }
 
@@ -244,7 +305,8 @@ impl Client {
         let count = (range.end - range.start).min(SENDFILE_BYTES) as usize;
         match rustix::fs::sendfile(&self.stream, file, Some(&mut range.start), count) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {
+            Ok(sent) => {
+                self.moved += sent as u64;
                 self.deadline = now + PROGRESS;
                 Ok(if range.is_empty() {
                     Progress::Done
@@ -252,7 +314,10 @@ impl Client {
                     Progress::More
                 })
             }
-            Err(rustix::io::Errno::AGAIN) => Ok(Progress::Blocked),
+            Err(rustix::io::Errno::AGAIN) => {
+                self.is_blocked = true;
+                Ok(Progress::Blocked)
+            }
             Err(rustix::io::Errno::INTR) => Ok(Progress::More),
             Err(error) => Err(error.into()),
         }
@@ -262,8 +327,12 @@ impl Client {
     pub(crate) fn next_request(&mut self, now: Instant) -> bool {
         let goes_on = self.keep_alive && self.has_body_read();
         self.request = None;
-        self.account = None;
+        self.site = None;
+        self.hit = false;
         self.sent = 0;
+        self.interim = 0;
+        self.loads = 0;
+        self.moves = 0;
         if goes_on {
             self.phase = Phase::Head;
             self.deadline = now

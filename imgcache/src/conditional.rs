@@ -27,6 +27,11 @@ pub fn select(request: &Headers, stored: &Headers, length: u64, now: i64) -> Sel
     let modified = stored
         .first("last-modified")
         .and_then(|value| date::parse(value, now));
+    // What was never modified was as it is when it was made (RFC 9111 section 4.3.2).
+    let dated = || {
+        let date = stored.first("date")?;
+        date::parse(date, now)
+    };
     let time = |name| {
         request
             .first(name)
@@ -52,7 +57,7 @@ pub fn select(request: &Headers, stored: &Headers, length: u64, now: i64) -> Sel
             return Selection::NotModified;
         }
     } else if let Some(time) = time("if-modified-since")
-        && modified.is_some_and(|modified| modified <= time)
+        && modified.or_else(dated).is_some_and(|made| made <= time)
     {
         return Selection::NotModified;
     }

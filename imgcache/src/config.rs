@@ -2,12 +2,19 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use conf::{Dialect, Errors, Next, Reader, Word};
 use group::GroupName;
-use imgcache::names::is_site_name;
+use imgcache::control::Site as SiteCount;
+use imgcache::freshness::Policy;
+use purges::is_site_name;
 
-const GLOBAL_KEYWORDS: [&str; 9] = [
+use crate::network::Network;
+
+const GLOBAL_KEYWORDS: [&str; 14] = [
     "Listen",
     "CacheRoot",
     "CacheSize",
@@ -16,9 +23,17 @@ const GLOBAL_KEYWORDS: [&str; 9] = [
     "Socket",
     "Control",
     "OnIsolation",
+    "PurgeFrom",
+    "AccessLog",
+    "Loops",
+    "ClientLimit",
+    "MinimumRate",
     "Site",
 ];
-const SITE_KEYWORDS: [&str; 1] = ["Origin"];
+const SITE_KEYWORDS: [&str; 3] = ["Origin", "StoreCookies", "NegativeSeconds"];
+
+/// Bound: event loops.
+const LOOPS_MAX: usize = 64;
 
 /// What a configuration file says.
 #[derive(Debug)]
@@ -37,8 +52,26 @@ pub(crate) struct Config {
     /// Path of the control socket.
     pub(crate) control: PathBuf,
     pub(crate) on_isolation: OnIsolation,
+    /// Who may send PURGE requests.
+    pub(crate) purge_from: Vec<Network>,
+    pub(crate) access_log: Option<AccessLog>,
+    /// Event loops, at least one.
+    pub(crate) loops: usize,
+    /// Connections that one address may have; none if there is no limit.
+    pub(crate) client_limit: Option<u32>,
+    /// Bytes a second that a client must take or send.
+    pub(crate) rate_min: u64,
     /// Never empty.
-    pub(crate) sites: Vec<Site>,
+    pub(crate) sites: Vec<Arc<Site>>,
+}
+
+/// Where a line per request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AccessLog {
+    /// To the end of this file.
+    File(PathBuf),
+    /// To this group of the bus.
+    Group(GroupName),
 }
 
 /// What to do while purges may be missed.
@@ -53,12 +86,39 @@ pub(crate) enum OnIsolation {
 }
 
 /// A Site block.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Site {
     /// The first name is the directory's; the others are aliases.
     pub(crate) names: Vec<String>,
     /// In the order in which they are tried; never empty.
     pub(crate) origins: Vec<Origin>,
+    pub(crate) policy: Policy,
+    /// What it has served; lives on when the configuration is read again.
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// What a site has served.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn add(&self, hit: bool, bytes: u64) {
+        let count = if hit { &self.hits } else { &self.misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> SiteCount {
+        SiteCount {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Where a site comes from.
@@ -86,6 +146,11 @@ impl Config {
             socket: None,
             control: PathBuf::from("/run/imgcache/control"),
             on_isolation: OnIsolation::Revalidate,
+            purge_from: Vec::new(),
+            access_log: None,
+            loops: thread::available_parallelism().map_or(1, |count| count.get().min(LOOPS_MAX)),
+            client_limit: Some(512),
+            rate_min: 256,
             sites: Vec::new(),
         };
         while let Some(keyword) = reader.keyword() {
@@ -111,13 +176,22 @@ impl Config {
                     reader.note(keyword.error(format!("{name:?} is a name of two sites")));
                 }
             }
-            self.sites.push(site);
+            self.sites.push(Arc::new(site));
             return Ok(());
         }
         if !GLOBAL_KEYWORDS.contains(&keyword.text.as_str()) {
             return Err(keyword.unknown(&GLOBAL_KEYWORDS));
         }
         let word = reader.value(keyword)?;
+        self.value(reader, keyword, word)
+    }
+
+    fn value(
+        &mut self,
+        reader: &mut Reader,
+        keyword: &Word,
+        word: Word,
+    ) -> Result<(), conf::Error> {
         match keyword.text.as_str() {
             "Listen" => self.listen.push(listen_address(&word)?),
             "CacheRoot" => self.cache_root = PathBuf::from(&word.text),
@@ -133,6 +207,24 @@ impl Config {
             }
             "Socket" => self.socket = Some(word.text),
             "Control" => self.control = PathBuf::from(&word.text),
+            "PurgeFrom" => {
+                let bad = |()| word.error("PurgeFrom must be ADDRESS or ADDRESS/BITS");
+                self.purge_from.push(word.text.parse().map_err(bad)?);
+                while let Next::Word(next) = reader.peek()? {
+                    let Ok(network) = next.text.parse() else {
+                        break;
+                    };
+                    reader.word("PurgeFrom")?;
+                    self.purge_from.push(network);
+                }
+            }
+            "AccessLog" => self.access_log = Some(AccessLog::parse(reader, &word)?),
+            "Loops" => self.loops = word.integer("Loops", 1..=LOOPS_MAX)?,
+            "ClientLimit" => {
+                let limit = word.integer("ClientLimit", 0..=1_000_000)?;
+                self.client_limit = (limit > 0).then_some(limit);
+            }
+            "MinimumRate" => self.rate_min = word.integer("MinimumRate", 0..=1 << 30)?,
             _ => {
                 let choices = [
                     ("revalidate", OnIsolation::Revalidate),
@@ -145,11 +237,21 @@ impl Config {
         Ok(())
     }
 
-    /// The index of the site of a host name.
-    pub(crate) fn site(&self, host: &str) -> Option<usize> {
-        self.sites
-            .iter()
-            .position(|site| site.names.iter().any(|name| name == host))
+    /// The site of a host name.
+    pub(crate) fn site(&self, host: &str) -> Option<&Arc<Site>> {
+        let is_named = |site: &&Arc<Site>| site.names.iter().any(|name| name == host);
+        self.sites.iter().find(is_named)
+    }
+
+    /// Goes on with the counts of a former configuration.
+    pub(crate) fn inherit(&mut self, former: &Config) {
+        for site in &mut self.sites {
+            if let Some(old) = former.site(site.name())
+                && let Some(site) = Arc::get_mut(site)
+            {
+                site.counts = Arc::clone(&old.counts);
+            }
+        }
     }
 }
 
@@ -171,21 +273,60 @@ impl Site {
             return Err(keyword.error("Site needs at least one host name"));
         }
         reader.open(keyword)?;
-        let mut origins = Vec::new();
+        let mut site = Site {
+            names,
+            origins: Vec::new(),
+            policy: Policy {
+                store_cookies: false,
+                negative_seconds: 5,
+            },
+            counts: Arc::default(),
+        };
         while let Some(keyword) = reader.keyword() {
-            let origin = match keyword.text.as_str() {
-                "Origin" => reader.value(&keyword).and_then(|word| Origin::parse(&word)),
-                _ => Err(keyword.unknown(&SITE_KEYWORDS)),
-            };
-            match origin {
-                Ok(origin) => origins.push(origin),
-                Err(error) => reader.reject(error),
+            if let Err(error) = site.statement(reader, &keyword) {
+                reader.reject(error);
             }
         }
-        if origins.is_empty() {
+        if site.origins.is_empty() {
             reader.note(keyword.error("this Site block has no Origin, at least one is needed"));
         }
-        Ok(Site { names, origins })
+        Ok(site)
+    }
+
+    fn statement(&mut self, reader: &mut Reader, keyword: &Word) -> Result<(), conf::Error> {
+        if !SITE_KEYWORDS.contains(&keyword.text.as_str()) {
+            return Err(keyword.unknown(&SITE_KEYWORDS));
+        }
+        let word = reader.value(keyword)?;
+        match keyword.text.as_str() {
+            "Origin" => self.origins.push(Origin::parse(&word)?),
+            "StoreCookies" => self.policy.store_cookies = word.boolean("StoreCookies")?,
+            _ => self.policy.negative_seconds = word.integer("NegativeSeconds", 0..=86400)?,
+        }
+        Ok(())
+    }
+
+    /// The name of its directory.
+    pub(crate) fn name(&self) -> &str {
+        &self.names[0]
+    }
+}
+
+impl AccessLog {
+    /// `$GROUP` or a path, and the name of the format as mod_log_spread had it.
+    fn parse(reader: &mut Reader, word: &Word) -> Result<AccessLog, conf::Error> {
+        if let Next::Word(format) = reader.peek()?
+            && format.text == "combined"
+        {
+            reader.word("AccessLog")?;
+        }
+        match word.text.strip_prefix('$') {
+            Some(group) => {
+                let bad = |error| word.error(format!("AccessLog {:?}: {error}", word.text));
+                Ok(AccessLog::Group(group.parse().map_err(bad)?))
+            }
+            None => Ok(AccessLog::File(PathBuf::from(&word.text))),
+        }
     }
 }
 
@@ -249,7 +390,10 @@ mod tests {
             "f",
             "Listen = 8080 Listen=[::1]:81\nCacheRoot = /data/cache CacheSize = 5120000 MemorySize=1\n\
              Group = imgcache Socket = /s Control = /c OnIsolation = pass\n\
-             Site WWW.example.com img.example.com {\n Origin = http://10.0.0.5:8080/ Origin=http://b/x/\n}",
+             PurgeFrom = 127.0.0.1 10.0.0.0/8 AccessLog = $example combined\n\
+             Loops = 3 ClientLimit = 0 MinimumRate = 7\n\
+             Site WWW.example.com img.example.com {\n Origin = http://10.0.0.5:8080/ Origin=http://b/x/\n\
+             StoreCookies = yes NegativeSeconds = 9 }",
         )
         .unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(
@@ -261,10 +405,22 @@ mod tests {
             (5_242_880_000, 1024)
         );
         assert_eq!(config.on_isolation, OnIsolation::Pass);
+        assert_eq!(config.purge_from.len(), 2);
         assert_eq!(
-            (config.site("img.example.com"), config.site("example.com")),
-            (Some(0), None)
+            config.access_log,
+            Some(AccessLog::Group("example".parse().unwrap()))
         );
+        assert_eq!(
+            (config.loops, config.client_limit, config.rate_min),
+            (3, None, 7)
+        );
+        let site = config.site("img.example.com").unwrap();
+        assert_eq!(site.name(), "www.example.com");
+        assert_eq!(
+            (site.policy.store_cookies, site.policy.negative_seconds),
+            (true, 9)
+        );
+        assert!(config.site("example.com").is_none());
         let origins = &config.sites[0].origins;
         assert_eq!(
             (origins[0].authority.as_str(), origins[0].prefix.as_str()),
@@ -285,7 +441,7 @@ mod tests {
             [
                 "f:1: Listen must be PORT, ADDRESS:PORT or [ADDRESS]:PORT, got \"x\"",
                 "f:2: Site must be a host name without a port, got \"a/b\"",
-                "f:3: unknown keyword \"Orgin\", did you mean \"Origin\"? allowed here: Origin",
+                "f:3: unknown keyword \"Orgin\", did you mean \"Origin\"? allowed here: Origin, StoreCookies, NegativeSeconds",
                 "f:3: this Site block has no Origin, at least one is needed",
                 "f:4: Origin must be http://HOST[:PORT]/[PATH], got \"https://x/\"",
                 "f:4: this Site block has no Origin, at least one is needed",

@@ -37,6 +37,8 @@ pub struct Status {
     pub fetches: u64,
     /// Objects on disk that are known.
     pub objects: u64,
+    /// Objects that are open, and in memory if they are small.
+    pub open: u64,
     /// Bytes on disk, directories and what is reserved among them.
     pub used_bytes: u64,
     /// The most that they may be.
@@ -45,6 +47,8 @@ pub struct Status {
     pub counted: bool,
     /// Objects deleted to make room.
     pub evictions: u64,
+    /// Lines of the access log that did not fit into its queue.
+    pub log_lines_dropped: u64,
     /// By the site's name.
     pub sites: BTreeMap<String, Site>,
     /// Since the start of the program.

@@ -61,6 +61,13 @@ pub fn format(time: i64) -> String {
     )
 }
 
+/// Writes a time as web logs have it, in UTC: `06/Nov/1994:08:49:37 +0000`.
+pub fn common_log(time: i64) -> String {
+    let text = format(time);
+    let (date, time) = (&text[5..16], &text[17..25]);
+    format!("{}:{time} +0000", date.replace(' ', "/"))
+}
+
 fn is_day(word: &str) -> bool {
     DAYS.iter().any(|day| day.eq_ignore_ascii_case(word))
 }
@@ -129,6 +136,7 @@ mod tests {
             assert_eq!(parse(text.as_bytes(), EXAMPLE), Some(EXAMPLE), "{text}");
         }
         assert_eq!(format(EXAMPLE), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(common_log(EXAMPLE), "06/Nov/1994:08:49:37 +0000");
     }
 
     #[test]

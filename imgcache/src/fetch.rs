@@ -2,19 +2,23 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileExt as _;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use imgcache::chunked::{self, Chunks};
 use imgcache::freshness::Times;
-use imgcache::http::{Framing, Request, Response, read_response};
+use imgcache::http::{Framing, Request, Response, read_response, reason};
 use mio::net::TcpStream;
 
-use crate::cache::Entry;
+use crate::cache::Fill;
 use crate::client::Progress;
-use crate::store::{Draft, Store};
+use crate::config::Site;
+use crate::entry::Entry;
+use crate::shared::Shared;
+use crate::store::Draft;
 
 pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(3);
 
@@ -27,18 +31,24 @@ pub(crate) const TAIL_MAX: usize = 256 << 10;
 /// Bound: bytes of a request's body that wait for the origin; then the client waits.
 pub(crate) const UPLOAD_MAX: usize = 64 << 10;
 
+/// Bound: interim responses that are passed on; more are dropped.
+const INTERIM_MAX: usize = 8;
+
 /// Bytes read from an origin in one turn.
 const TURN_BYTES: usize = 1 << 20;
 
 /// A request to an origin.
 #[derive(Debug)]
 pub(crate) struct Fetch {
-    pub(crate) site: usize,
-    pub(crate) request: Rc<Request>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) site: Arc<Site>,
+    /// Whose request it is.
+    pub(crate) peer: IpAddr,
+    pub(crate) request: Arc<Request>,
     /// Whether others may wait for it: then this is its file.
     pub(crate) key: Option<String>,
     /// The stored object that it validates.
-    pub(crate) validates: Option<Rc<Entry>>,
+    pub(crate) validates: Option<Arc<Entry>>,
     /// Why it was made, as Cache-Status has it.
     pub(crate) why: &'static str,
     pub(crate) stream: Option<TcpStream>,
@@ -52,9 +62,11 @@ pub(crate) struct Fetch {
     input: Vec<u8>,
     /// Whether the request's body is chunked; none if there is none.
     pub(crate) upload: Option<Upload>,
-    /// The last purge when the request was written; none before.
-    pub(crate) number: Option<u64>,
+    /// From the moment when the request is written.
+    pub(crate) fill: Option<Fill>,
     pub(crate) times: Times,
+    /// Heads of interim responses, for those who wait.
+    pub(crate) interim: Vec<Vec<u8>>,
     pub(crate) response: Option<Response>,
     body: BodyIn,
     pub(crate) spool: Spool,
@@ -84,7 +96,7 @@ pub(crate) enum Outcome {
     /// Nothing yet.
     Pending,
     /// This object, and what Cache-Status says about it.
-    Stored(Rc<Entry>, &'static str),
+    Stored(Arc<Entry>, &'static str),
     /// The response, as it comes, for all that it fits.
     Shared,
     /// The response, for the first one only; the reason.
@@ -139,18 +151,17 @@ impl Spool {
         self.tail_at = length;
     }
 
-    fn append(&mut self, store: &mut Store, bytes: &[u8]) {
+    fn append(&mut self, shared: &Shared, bytes: &[u8]) {
         if let Some(draft) = &mut self.draft
             && !self.broken
         {
-            match store.append(draft, bytes) {
-                Ok(()) => {
-                    self.tail_at = draft.length;
-                    return;
-                }
-                // From here on it is passed through memory.
-                Err(_) => self.broken = true,
+            let room = !draft.is_short_of(bytes.len()) || shared.cache.lock().store.extend(draft);
+            if room && draft.append(bytes).is_ok() {
+                self.tail_at = draft.length;
+                return;
             }
+            // From here on it is passed through memory.
+            self.broken = true;
         }
         self.tail.extend_from_slice(bytes);
     }
@@ -191,14 +202,32 @@ impl Spool {
     }
 }
 
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.shared.fetches.fetch_sub(1, Ordering::Relaxed);
+        if let Some(draft) = self.spool.draft.take() {
+            self.shared.cache.lock().store.discard(draft);
+        }
+    }
+}
+
 impl Fetch {
-    pub(crate) fn new(site: usize, request: Rc<Request>, why: &'static str, now: Instant) -> Fetch {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        site: Arc<Site>,
+        request: Arc<Request>,
+        peer: IpAddr,
+        why: &'static str,
+    ) -> Fetch {
+        shared.fetches.fetch_add(1, Ordering::Relaxed);
         let upload = (request.framing != Framing::Empty).then(|| Upload {
             chunked: request.framing == Framing::Chunked,
             done: false,
         });
         Fetch {
+            shared: Arc::clone(shared),
             site,
+            peer,
             request,
             key: None,
             validates: None,
@@ -212,18 +241,19 @@ impl Fetch {
             written: 0,
             input: Vec::new(),
             upload,
-            number: None,
+            fill: None,
             times: Times {
                 request: 0,
                 response: 0,
             },
+            interim: Vec::new(),
             response: None,
             body: BodyIn::Close,
             spool: Spool::default(),
             stored: false,
             outcome: Outcome::Pending,
             readers: Vec::new(),
-            deadline: now + CONNECT_TIME,
+            deadline: Instant::now() + CONNECT_TIME,
         }
     }
 
@@ -244,7 +274,7 @@ impl Fetch {
         self.output = head;
         self.written = 0;
         self.input.clear();
-        self.number = None;
+        self.fill = None;
         self.response = None;
         self.deadline = now + CONNECT_TIME;
     }
@@ -314,7 +344,8 @@ impl Fetch {
         Ok(())
     }
 
-    /// Reads the head of the response; none if it has not come yet. Interim responses are dropped.
+    /// Reads the head of the response; none if it has not come yet. Interim responses are kept for
+    /// those who wait.
     ///
     /// # Errors
     /// The origin is gone, or does not speak HTTP.
@@ -325,7 +356,13 @@ impl Fetch {
                 self.input.drain(..length);
                 match response.status {
                     101 => return Err(io::Error::other("an upgrade that nobody asked for")),
-                    100..=199 => continue,
+                    100 => continue,
+                    102..=199 => {
+                        if self.interim.len() < INTERIM_MAX {
+                            self.interim.push(interim_head(&response));
+                        }
+                        continue;
+                    }
                     _ => {}
                 }
                 self.body = match response.framing {
@@ -354,18 +391,13 @@ impl Fetch {
     ///
     /// # Errors
     /// The origin ended it too early, or it is malformed.
-    pub(crate) fn read_body(
-        &mut self,
-        store: &mut Store,
-        scratch: &mut [u8],
-        now: Instant,
-    ) -> io::Result<Progress> {
+    pub(crate) fn read_body(&mut self, scratch: &mut [u8], now: Instant) -> io::Result<Progress> {
         let mut taken = 0;
         let mut decoded = Vec::new();
         loop {
             if !self.input.is_empty() {
                 let input = std::mem::take(&mut self.input);
-                let count = self.take_body(store, &input, &mut decoded)?;
+                let count = self.take_body(&input, &mut decoded)?;
                 self.input.extend_from_slice(&input[count..]);
             }
             if self.is_complete() {
@@ -388,7 +420,7 @@ impl Fetch {
                 Ok(count) => {
                     taken += count;
                     self.deadline = now + ANSWER_TIME;
-                    let used = self.take_body(store, &scratch[..count], &mut decoded)?;
+                    let used = self.take_body(&scratch[..count], &mut decoded)?;
                     // What is left came behind the body: the connection is not used again.
                     self.input.extend_from_slice(&scratch[used..count]);
                 }
@@ -401,29 +433,24 @@ impl Fetch {
         }
     }
 
-    fn take_body(
-        &mut self,
-        store: &mut Store,
-        input: &[u8],
-        decoded: &mut Vec<u8>,
-    ) -> io::Result<usize> {
+    fn take_body(&mut self, input: &[u8], decoded: &mut Vec<u8>) -> io::Result<usize> {
         match &mut self.body {
             BodyIn::Length(left) => {
                 let count = input
                     .len()
                     .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= count as u64;
-                self.spool.append(store, &input[..count]);
+                self.spool.append(&self.shared, &input[..count]);
                 Ok(count)
             }
             BodyIn::Chunked(chunks) => {
                 decoded.clear();
                 let count = chunks.decode(input, decoded).map_err(io::Error::other)?;
-                self.spool.append(store, decoded);
+                self.spool.append(&self.shared, decoded);
                 Ok(count)
             }
             BodyIn::Close => {
-                self.spool.append(store, input);
+                self.spool.append(&self.shared, input);
                 Ok(input.len())
             }
         }
@@ -453,4 +480,15 @@ impl Fetch {
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Done | State::Failed)
     }
+}
+
+/// An interim response as clients get it.
+fn interim_head(response: &Response) -> Vec<u8> {
+    let mut headers = response.headers.clone();
+    headers.remove_hop_by_hop();
+    let status = response.status;
+    let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes();
+    headers.write(&mut head);
+    head.extend_from_slice(b"\r\n");
+    head
 }

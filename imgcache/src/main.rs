@@ -1,20 +1,37 @@
 //! imgcache: a reverse proxy cache whose files are named like the URLs.
 //!
-//! `server` is the loop, `client` and `fetch` are its connections, `serve` answers requests, `fill`
-//! stores responses, `cache` knows what is stored and purged, `store` has it on disk within
-//! `space`, `walk` looks through the disk, `bus` hears purges.
+//! `daemon` is the thread around the loops. `server` is a loop, `client` and `fetch` are its
+//! connections; `serve`, `respond` and `send` answer requests, `forward` makes those to `origins`,
+//! `fill` stores responses. `cache` knows what is stored, `purging` deletes it, `store` has it
+//! within `space`, `root` has the files, `disk` waits for them, `walk` looks through them.
+//! `bus` hears purges, `catch_up` those that were missed.
 
 #![forbid(unsafe_code)]
 
+mod access_log;
+mod answers;
 mod args;
 mod bus;
 mod cache;
+mod catch_up;
 mod client;
 mod config;
+mod daemon;
+mod disk;
+mod entry;
 mod fetch;
 mod fill;
+mod forward;
+mod journal;
+mod network;
+mod origins;
+mod purging;
+mod respond;
+mod root;
+mod send;
 mod serve;
 mod server;
+mod shared;
 mod space;
 mod store;
 mod walk;
@@ -30,7 +47,7 @@ use unixproc::{background, log};
 
 use crate::args::Args;
 use crate::config::Config;
-use crate::server::Server;
+use crate::daemon::Daemon;
 
 const DEFAULT_CONFIG: &str = "/etc/covey/imgcache.conf";
 
@@ -47,7 +64,7 @@ fn run() -> Result<u8, Failure> {
         Err(help) => return print(&help.render().to_string()),
     };
     log::init("imgcache", log::Level::from_flags(args.verbose, args.quiet));
-    let config = read_config(&args)?;
+    let (config, file) = read_config(&args)?;
     if args.check {
         return print("configuration ok\n");
     }
@@ -56,7 +73,7 @@ fn run() -> Result<u8, Failure> {
         false => None,
     };
     let failed = |error: anyhow::Error| Failure::new(exit::FAILED, error);
-    let mut server = Server::new(config, args.socket.as_deref()).map_err(failed)?;
+    let mut daemon = Daemon::new(config, file, args.socket.as_deref()).map_err(failed)?;
     let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
     let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;
     if let Some(background) = background {
@@ -64,13 +81,13 @@ fn run() -> Result<u8, Failure> {
             .ready()
             .map_err(|error| Failure::new(exit::FAILED, error))?;
     }
-    server.announce();
-    server
+    daemon.announce();
+    daemon
         .run()
         .map_err(|error| Failure::new(exit::FAILED, error))
 }
 
-fn read_config(args: &Args) -> Result<Config, Failure> {
+fn read_config(args: &Args) -> Result<(Config, PathBuf), Failure> {
     let path = match &args.config {
         Some(path) => path.clone(),
         None if Path::new(DEFAULT_CONFIG).exists() => PathBuf::from(DEFAULT_CONFIG),
@@ -81,8 +98,9 @@ fn read_config(args: &Args) -> Result<Config, Failure> {
         }
     };
     let text = conf::load(&path).map_err(|errors| Failure::new(exit::USAGE, errors))?;
-    Config::parse(&path.display().to_string(), &text)
-        .map_err(|errors| Failure::new(exit::USAGE, errors))
+    let config = Config::parse(&path.display().to_string(), &text)
+        .map_err(|errors| Failure::new(exit::USAGE, errors))?;
+    Ok((config, path))
 }
 
 fn print(text: &str) -> Result<u8, Failure> {

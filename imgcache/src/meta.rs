@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
-use crate::freshness::{self, Times};
+use crate::freshness::{Stored, Times};
 use crate::http::{Headers, write_line};
+use crate::variants;
 
 /// The attribute that holds the text.
 pub const ATTRIBUTE: &str = "user.imgcache";
@@ -44,7 +45,7 @@ pub struct Meta {
     pub era: u64,
     /// What the variants of one URL have in common.
     pub generation: u64,
-    /// The headers that choose this variant, as [`freshness::selecting`] has them, hashed.
+    /// The headers that choose this variant, as [`variants::selecting`] has them, hashed.
     pub selecting: String,
     /// The body.
     pub body: Body,
@@ -111,7 +112,16 @@ impl Meta {
 
     /// The names of the headers that choose among variants.
     pub fn vary(&self) -> Vec<String> {
-        freshness::vary(&self.headers)
+        variants::vary(&self.headers)
+    }
+
+    /// What of it tells how fresh it is.
+    pub fn stored(&self) -> Stored<'_> {
+        Stored {
+            status: self.status,
+            headers: &self.headers,
+            times: self.times,
+        }
     }
 }
 

@@ -1,25 +1,36 @@
 //! From a client's request to its answer.
 
-use std::io;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use imgcache::chunked;
-use imgcache::conditional::{self, Selection};
+use imgcache::directives::Directives;
 use imgcache::freshness::{self, Use};
-use imgcache::http::{Framing, Headers, Reject, Request, reason, write_line};
+use imgcache::http::{Framing, Reject, Request};
 use imgcache::rules::Verdict;
+use imgcache::variants;
+use purges::Purge;
 
-use crate::cache::{Entry, Place};
-use crate::client::{Client, Ending, Phase, Progress, Source};
-use crate::fetch::{Outcome, State};
-use crate::server::{Server, Work, now_ms};
-
-/// Bytes that one client is sent in one turn.
-const TURN_BYTES: u64 = 1 << 20;
+use crate::cache::{Lookup, Place};
+use crate::client::{Client, Ending, Phase, Progress};
+use crate::disk::Job;
+use crate::entry::Entry;
+use crate::fetch::{Fetch, Outcome, State};
+use crate::respond::{answer_entry, answer_reject, answer_text};
+use crate::server::{Server, Work};
+use crate::shared::{Content, Letter, Order, ReturnAddress};
 
 /// Requests of one connection that are answered in one turn.
 const TURN_REQUESTS: usize = 16;
+
+/// Bound: files that are looked at for one request by the disk's threads. An object that is pushed
+/// out of memory between being read and being used would else be read for ever.
+const LOADS_MAX: u8 = 4;
+
+/// Bound: loops that a client is moved to for one request; then it is served where it is.
+const MOVES_MAX: u8 = 2;
+
+/// How long it is believed that a response cannot be stored.
+pub(crate) const PASS_TIME: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Goes on with a client as far as possible.
@@ -29,6 +40,15 @@ impl Server {
             return;
         };
         let goes_on = self.advance(id, &mut client);
+        if let (true, Phase::Moving(to)) = (goes_on, &client.phase) {
+            let to = *to;
+            self.clients.try_remove(id);
+            // It cannot be moved if the kernel does not let go of it: then it is closed.
+            if self.poll.registry().deregister(&mut client.stream).is_ok() {
+                self.shared.move_client(to, client);
+            }
+            return;
+        }
         if let Some(place) = self.clients.get_mut(id) {
             *place = Some(client);
         }
@@ -41,7 +61,7 @@ impl Server {
     fn advance(&mut self, id: usize, client: &mut Client) -> bool {
         let mut requests = 0;
         loop {
-            let now = Instant::now();
+            let now = self.now;
             match &client.phase {
                 Phase::Head if requests == TURN_REQUESTS => {
                     self.ready.push_back(Work::Client(id));
@@ -54,17 +74,18 @@ impl Server {
                     }
                     Ok(None) => return true,
                     Err(Ending::Closed) => return false,
-                    Err(Ending::Rejected(reject)) => answer_reject(client, reject),
+                    Err(Ending::Rejected(reject)) => answer_reject(client, reject, self.now_ms),
                 },
+                Phase::Loading | Phase::Purging | Phase::Moving(_) => return true,
                 Phase::Waiting => {
-                    if !self.upload(client, now) {
+                    if !self.upload(client) || client.flush(now).is_err() {
                         return false;
                     }
                     if !self.take_outcome(id, client) {
-                        return true;
+                        return client.flush(now).is_ok();
                     }
                 }
-                Phase::Sending(_) => match self.send(id, client, now) {
+                Phase::Sending(_) => match self.send(id, client) {
                     Ok(Progress::Done) => {
                         self.account(client);
                         self.detach(id, client);
@@ -84,17 +105,50 @@ impl Server {
 
     pub(crate) fn close_client(&mut self, id: usize) {
         if let Some(Some(client)) = self.clients.try_remove(id) {
-            self.account(&client);
+            if !matches!(client.phase, Phase::Head | Phase::Lingering) {
+                self.account(&client);
+            }
             self.detach_fetch(id, client.fetch);
         }
     }
 
-    fn account(&mut self, client: &Client) {
-        if let Some((site, hit)) = client.account {
-            let counts = &mut self.counts[site];
-            counts.hits += u64::from(hit);
-            counts.misses += u64::from(!hit);
-            counts.bytes += client.sent;
+    /// Something that another thread has done for a client.
+    pub(crate) fn take_letter(&mut self, letter: Letter) {
+        if let Content::Moved(client) = letter.content {
+            return self.take_moved(client);
+        }
+        let id = letter.client;
+        let Some(mut client) = self.clients.get_mut(id).and_then(Option::take) else {
+            return;
+        };
+        if client.serial == letter.serial {
+            match (letter.content, &client.phase) {
+                (Content::Loaded(entry), Phase::Loading) => {
+                    self.answer(id, &mut client, entry.is_some());
+                }
+                (Content::Purged(status, report), Phase::Purging) => {
+                    answer_text(&mut client, status, &report, self.now_ms);
+                }
+                _ => {}
+            }
+        }
+        if let Some(place) = self.clients.get_mut(id) {
+            *place = Some(client);
+        }
+        self.ready.push_back(Work::Client(id));
+    }
+
+    /// A client that wants what this loop fills.
+    fn take_moved(&mut self, client: Box<Client>) {
+        let Some(id) = self.take_client(client) else {
+            return;
+        };
+        if let Some(mut client) = self.clients.get_mut(id).and_then(Option::take) {
+            self.answer(id, &mut client, true);
+            if let Some(place) = self.clients.get_mut(id) {
+                *place = Some(client);
+            }
+            self.ready.push_back(Work::Client(id));
         }
     }
 
@@ -102,98 +156,161 @@ impl Server {
         client.keep_alive = request.keep_alive;
         let site = match &request.host {
             Some(host) => self.config.site(host),
-            None => Some(0),
+            None => self.config.sites.first(),
         };
-        let request = Rc::new(request);
-        client.request = Some(Rc::clone(&request));
-        let Some(site) = site else {
-            return answer_reject(
-                client,
-                Reject {
-                    status: 421,
-                    reason: "this site is not served here",
-                },
-            );
+        client.site = site.cloned();
+        let is_purge = request.method == "PURGE";
+        let loops = Directives::is_in_loop(&request.headers, &self.shared.loop_id);
+        let expects_continue = request.expects_continue;
+        client.request = Some(Arc::new(request));
+        let reject = match (&client.site, loops) {
+            (None, _) => Some((421, "this site is not served here")),
+            (_, true) => Some((508, "a request that this cache has sent")),
+            _ => None,
         };
-        if request.method == "PURGE" {
-            return answer_reject(
-                client,
-                Reject {
-                    status: 405,
-                    reason: "purge over the bus",
-                },
-            );
+        if let Some((status, reason)) = reject {
+            return answer_reject(client, Reject { status, reason }, self.now_ms);
         }
-        if request.expects_continue {
+        if is_purge {
+            return self.order_purge(id, client);
+        }
+        if expects_continue {
             client
                 .output
                 .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             // The client is waiting: if this does not fit now, it goes with what follows.
-            let _ = client.flush(Instant::now());
+            let _ = client.flush(self.now);
         }
-        client.account = Some((site, false));
-        self.answer(id, client, site, request);
+        self.answer(id, client, true);
     }
 
-    /// Answers from the cache, or with the help of the origin.
-    fn answer(&mut self, id: usize, client: &mut Client, site: usize, request: Rc<Request>) {
-        let reading =
-            matches!(request.method.as_str(), "GET" | "HEAD") && request.framing == Framing::Empty;
-        if !reading {
-            return self.pass(id, client, site, request, "method");
+    /// Has a purge carried out by all caches, if this client may ask for it.
+    fn order_purge(&mut self, id: usize, client: &mut Client) {
+        let (Some(request), Some(site)) = (&client.request, &client.site) else {
+            return;
+        };
+        let now = self.now_ms;
+        let may = |network: &crate::network::Network| network.contains(client.visit.address);
+        let refused = |status, reason| Reject { status, reason };
+        if !self.config.purge_from.iter().any(may) {
+            return answer_reject(client, refused(403, "purges are not taken from here"), now);
         }
-        let now = now_ms();
-        let name = self.config.sites[site].names[0].clone();
+        if request.framing != Framing::Empty {
+            return answer_reject(client, refused(400, "a purge has no body"), now);
+        }
+        let command = format!("--site {} {}", site.name(), request.target);
+        let Ok(purge) = Purge::parse(&command) else {
+            return answer_reject(client, refused(400, "nothing that can be purged"), now);
+        };
+        let reply = self.return_address(id, client);
+        if self.shared.order(Order { purge, reply }) {
+            client.phase = Phase::Purging;
+        } else {
+            answer_reject(client, refused(503, "too many purges at once"), now);
+        }
+    }
+
+    fn return_address(&self, id: usize, client: &Client) -> ReturnAddress {
+        ReturnAddress {
+            letters: self.letters.clone(),
+            waker: Arc::clone(&self.waker),
+            client: id,
+            serial: client.serial,
+        }
+    }
+
+    /// Answers from the cache, or with the help of the origin. `may_be_there`: the file that was
+    /// looked at last, if there was one, is an object.
+    pub(crate) fn answer(&mut self, id: usize, client: &mut Client, may_be_there: bool) {
+        let (Some(request), Some(site)) = (client.request.clone(), client.site.clone()) else {
+            return;
+        };
+        let head = request.method == "HEAD";
+        if !(head || request.method == "GET") || request.framing != Framing::Empty {
+            return self.pass(id, client, "method");
+        }
         let place = Place {
-            site: &name,
+            site: &site,
             target: &request.target,
         };
-        let found = self.cache.find(place, &request.headers, now);
-        let head = request.method == "HEAD";
+        let mut found = match may_be_there {
+            true => self.shared.cache.find(place, &request.headers, self.now_ms),
+            false => Lookup::Absent,
+        };
+        if let Lookup::Cold(path) = found {
+            match self.load(id, client, place, path) {
+                true => return,
+                false => found = self.shared.cache.find(place, &request.headers, self.now_ms),
+            }
+        }
         match found {
-            Some((entry, Use::Fresh(ttl))) => {
-                answer_entry(client, &entry, &format!("hit; ttl={ttl}"), true);
+            Lookup::Found(entry, Use::Fresh(ttl)) => {
+                answer_entry(client, &entry, How::Hit(ttl), self.now_ms);
             }
-            Some((entry, Use::StaleWhileRevalidate)) => {
-                answer_entry(client, &entry, "hit; detail=stale-while-revalidate", true);
+            Lookup::Found(entry, Use::StaleWhileRevalidate) => {
+                answer_entry(client, &entry, How::Revalidating, self.now_ms);
                 if !head {
-                    self.validate_in_background(site, place, &request, entry);
+                    self.validate_in_background(client, place, entry);
                 }
             }
-            found => {
-                let control = freshness::Control::read(&request.headers);
-                if control.only_if_cached {
-                    return answer_reject(
-                        client,
-                        Reject {
-                            status: 504,
-                            reason: "not in the cache",
-                        },
-                    );
-                }
-                let entry = found.map(|(entry, _)| entry);
-                match place.file() {
-                    Some(file) if !head && !self.passes.contains_key(&file) => {
-                        self.join(id, client, site, request, file, entry);
-                    }
-                    _ => self.pass(id, client, site, request, "bypass"),
-                }
+            Lookup::Found(entry, Use::Validate) => self.miss(id, client, Some(entry)),
+            Lookup::Absent | Lookup::Cold(_) => self.miss(id, client, None),
+        }
+    }
+
+    /// Has the disk's threads look at a file; false if it has been done here.
+    fn load(&mut self, id: usize, client: &mut Client, place: Place, path: String) -> bool {
+        let job = Job {
+            path,
+            url: place.url(),
+            policy: place.site.policy,
+            reply: self.return_address(id, client),
+        };
+        client.loads += 1;
+        let refused = match client.loads <= LOADS_MAX {
+            true => self.shared.disk.submit(job),
+            false => Err(job),
+        };
+        match refused {
+            Ok(()) => {
+                client.phase = Phase::Loading;
+                true
             }
+            Err(job) => {
+                self.shared.cache.load(&job.path, &job.url, job.policy);
+                false
+            }
+        }
+    }
+
+    /// There is nothing that could be used as it is.
+    fn miss(&mut self, id: usize, client: &mut Client, entry: Option<Arc<Entry>>) {
+        let (Some(request), Some(site)) = (client.request.clone(), client.site.clone()) else {
+            return;
+        };
+        if Directives::read(&request.headers).only_if_cached {
+            let reject = Reject {
+                status: 504,
+                reason: "not in the cache",
+            };
+            return answer_reject(client, reject, self.now_ms);
+        }
+        let place = Place {
+            site: &site,
+            target: &request.target,
+        };
+        match place.file() {
+            Some(file) if request.method == "GET" && !self.passes.contains_key(&file) => {
+                self.join(id, client, file, entry);
+            }
+            _ => self.pass(id, client, "bypass"),
         }
     }
 
     /// Waits for a request to the origin that is under way, or makes one.
-    fn join(
-        &mut self,
-        id: usize,
-        client: &mut Client,
-        site: usize,
-        request: Rc<Request>,
-        file: String,
-        entry: Option<Rc<Entry>>,
-    ) {
+    fn join(&mut self, id: usize, client: &mut Client, file: String, entry: Option<Arc<Entry>>) {
         if let Some(&fetch) = self.in_flight.get(&file)
-            && self.may_join(fetch, site, &request)
+            && self.may_join(fetch, client)
             && let Some(Some(running)) = self.fetches.get_mut(fetch)
         {
             running.readers.push(id);
@@ -201,53 +318,49 @@ impl Server {
             client.phase = Phase::Waiting;
             return;
         }
+        if let Err(other) = self.shared.take_flight(&file, self.index)
+            && client.moves < MOVES_MAX
+        {
+            client.moves += 1;
+            client.phase = Phase::Moving(other);
+            return;
+        }
         let why = if entry.is_some() { "stale" } else { "uri-miss" };
-        self.fetch(id, client, site, request, Some(file), entry, why);
+        self.fetch(id, client, Some(file), entry, why);
     }
 
     /// Whether what is under way may answer one more: no purge concerns it, and the variant fits.
-    fn may_join(&self, fetch: usize, site: usize, request: &Request) -> bool {
-        let Some(Some(fetch)) = self.fetches.get(fetch) else {
+    fn may_join(&self, fetch: usize, client: &Client) -> bool {
+        let (Some(Some(fetch)), Some(request)) = (self.fetches.get(fetch), &client.request) else {
             return false;
         };
-        let name = &self.config.sites[site].names[0];
         let place = Place {
-            site: name,
+            site: &fetch.site,
             target: &request.target,
         };
         let headers = fetch.response.as_ref().map(|response| &response.headers);
         let tags = headers.map(freshness::tags).unwrap_or_default();
         // A request that has not been written yet will carry the number of that moment.
-        let number = fetch.number.unwrap_or(self.cache.rules.last());
-        if self.cache.judge(place, &tags, number) != Verdict::Valid {
+        if let Some(fill) = &fetch.fill
+            && self.shared.cache.lock().judge(place, &tags, fill.number) != Verdict::Valid
+        {
             return false;
         }
         match (&fetch.outcome, headers) {
             (Outcome::Pending, _) => true,
-            (Outcome::Shared, Some(headers)) => {
-                let vary = freshness::vary(headers);
-                fetch.state != State::Failed
-                    && fetch.spool.is_sound()
-                    && freshness::selecting(&vary, &request.headers)
-                        == freshness::selecting(&vary, &fetch.request.headers)
+            (Outcome::Shared, Some(_)) => {
+                fetch.state != State::Failed && fetch.spool.is_sound() && is_fit(fetch, request)
             }
             _ => false,
         }
     }
 
-    fn pass(
-        &mut self,
-        id: usize,
-        client: &mut Client,
-        site: usize,
-        request: Rc<Request>,
-        why: &'static str,
-    ) {
-        self.fetch(id, client, site, request, None, None, why);
+    fn pass(&mut self, id: usize, client: &mut Client, why: &'static str) {
+        self.fetch(id, client, None, None, why);
     }
 
     /// Passes on what has come of the request's body; false if the client is gone.
-    fn upload(&mut self, client: &mut Client, now: Instant) -> bool {
+    pub(crate) fn upload(&mut self, client: &mut Client) -> bool {
         let Some(fetch_id) = client.fetch else {
             return true;
         };
@@ -258,10 +371,8 @@ impl Server {
             return true;
         }
         let mut bytes = Vec::new();
-        if client
-            .read_body(&mut bytes, fetch.upload_room(), now)
-            .is_err()
-        {
+        let room = fetch.upload_room();
+        if client.read_body(&mut bytes, room, self.now).is_err() {
             return false;
         }
         let last = client.has_body_read();
@@ -274,352 +385,73 @@ impl Server {
 
     /// Begins to answer if it is known with what; false if the client goes on waiting.
     fn take_outcome(&mut self, id: usize, client: &mut Client) -> bool {
-        let Some(request) = client.request.clone() else {
-            return true;
-        };
-        let Some(fetch) = client
+        let fetch = client
             .fetch
-            .and_then(|fetch| self.fetches.get(fetch)?.as_ref())
-        else {
-            answer_reject(
-                client,
-                Reject {
-                    status: 502,
-                    reason: "the origin does not answer",
-                },
-            );
+            .and_then(|fetch| self.fetches.get(fetch)?.as_ref());
+        let (Some(request), Some(fetch)) = (client.request.clone(), fetch) else {
+            let reject = Reject {
+                status: 502,
+                reason: "the origin does not answer",
+            };
+            answer_reject(client, reject, self.now_ms);
             return true;
         };
+        if request.version == 1 {
+            for head in fetch.interim.iter().skip(client.interim) {
+                client.output.extend_from_slice(head);
+            }
+        }
+        client.interim = fetch.interim.len();
         let first = fetch.readers.first() == Some(&id);
-        let site = fetch.site;
         match fetch.outcome.clone() {
             Outcome::Pending => return false,
             Outcome::Stored(entry, how) => {
                 self.detach(id, client);
-                answer_entry(client, &entry, how, false);
+                answer_entry(client, &entry, How::Other(how), self.now_ms);
             }
             Outcome::Error(status) => {
                 self.detach(id, client);
-                let reason = if status == 504 {
-                    "the origin does not answer in time"
-                } else {
-                    "the origin fails"
+                let reason = match status {
+                    504 => "the origin does not answer in time",
+                    _ => "the origin fails",
                 };
-                answer_reject(client, Reject { status, reason });
+                answer_reject(client, Reject { status, reason }, self.now_ms);
             }
-            Outcome::Shared if !first && !self.fits(client.fetch, &request) => {
-                self.ask_again(id, client, site, request)
-            }
-            Outcome::Private(_) if !first => self.ask_again(id, client, site, request),
-            Outcome::Again => self.ask_again(id, client, site, request),
+            Outcome::Shared if !first && !is_fit(fetch, &request) => self.ask_again(id, client),
+            Outcome::Private(_) if !first => self.ask_again(id, client),
+            Outcome::Again => self.ask_again(id, client),
             Outcome::Shared | Outcome::Private(_) => self.answer_fetch(client, !first),
         }
         true
     }
 
-    fn fits(&self, fetch: Option<usize>, request: &Request) -> bool {
-        let fetch = fetch.and_then(|fetch| self.fetches.get(fetch)?.as_ref());
-        let Some((fetch, response)) =
-            fetch.and_then(|fetch| Some((fetch, fetch.response.as_ref()?)))
-        else {
-            return false;
-        };
-        let vary = freshness::vary(&response.headers);
-        freshness::selecting(&vary, &request.headers)
-            == freshness::selecting(&vary, &fetch.request.headers)
-    }
-
-    fn ask_again(&mut self, id: usize, client: &mut Client, site: usize, request: Rc<Request>) {
+    fn ask_again(&mut self, id: usize, client: &mut Client) {
         self.detach(id, client);
-        self.answer(id, client, site, request);
-    }
-
-    /// Begins to pass on the origin's response.
-    fn answer_fetch(&mut self, client: &mut Client, collapsed: bool) {
-        let fetch = client
-            .fetch
-            .and_then(|fetch| self.fetches.get(fetch)?.as_ref());
-        let (Some(fetch), Some(request)) = (fetch, client.request.clone()) else {
-            return;
-        };
-        let Some(response) = &fetch.response else {
-            return;
-        };
-        let shared = matches!(fetch.outcome, Outcome::Shared);
-        let length = match response.framing {
-            Framing::Empty => Some(0),
-            Framing::Length(length) => Some(length),
-            Framing::Chunked | Framing::Close => None,
-        };
-        let mut headers = response.headers.clone();
-        headers.remove_hop_by_hop();
-        let mut how = format!("fwd={}; fwd-status={}", fetch.why, response.status);
-        if shared {
-            how.push_str(if fetch.stored { "; stored" } else { "" });
-            how.push_str(if collapsed { "; collapsed" } else { "" });
-            let age = freshness::age(&headers, fetch.times, now_ms());
-            headers.remove("age");
-            headers.push("Age", age.to_string());
-        } else if let Outcome::Private(detail) = fetch.outcome {
-            how.push_str(&format!("; detail={detail}"));
-        }
-        let selection = match (shared && response.status == 200, length) {
-            (true, Some(length)) => {
-                conditional::select(&request.headers, &headers, length, now_ms() / 1000)
-            }
-            _ => Selection::Whole,
-        };
-        headers.remove("content-length");
-        let bodiless = request.method == "HEAD" || matches!(response.status, 204 | 304);
-        if bodiless && let Some(length) = response.headers.first("content-length") {
-            headers.push("Content-Length", length);
-        }
-        let (status, range) = begin(&mut headers, selection, response.status, length);
-        let chunked = !bodiless && range.is_none() && request.version == 1;
-        if !bodiless
-            && status != 304
-            && let Some(range) = &range
-        {
-            headers.push("Content-Length", (range.end - range.start).to_string());
-        } else if chunked {
-            headers.push("Transfer-Encoding", "chunked");
-        } else if !bodiless && status != 304 {
-            client.keep_alive = false;
-        }
-        write_head(client, status, &headers, &how);
-        client.phase = Phase::Sending(match range {
-            _ if bodiless || status == 304 => Source::Output,
-            Some(range) => Source::Fetch {
-                at: range.start,
-                end: Some(range.end),
-                chunked: false,
-            },
-            None => Source::Fetch {
-                at: 0,
-                end: None,
-                chunked,
-            },
-        });
-    }
-
-    fn send(&mut self, id: usize, client: &mut Client, now: Instant) -> io::Result<Progress> {
-        let mut turn = 0;
-        // The body of a request may still be on its way to the origin.
-        if client.fetch.is_some() && !self.upload(client, now) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        loop {
-            if !client.flush(now)? {
-                return Ok(Progress::Blocked);
-            }
-            if turn >= TURN_BYTES {
-                return Ok(Progress::More);
-            }
-            let Phase::Sending(source) = &mut client.phase else {
-                return Ok(Progress::Done);
-            };
-            match source {
-                Source::Output => return Ok(Progress::Done),
-                Source::Entry(entry, range) => {
-                    let (entry, mut rest) = (Rc::clone(entry), range.clone());
-                    let progress = client.send_file(&entry.object.file, &mut rest, now)?;
-                    if let Phase::Sending(Source::Entry(_, range)) = &mut client.phase {
-                        turn += rest.start - range.start;
-                        client.sent += rest.start - range.start;
-                        *range = rest;
-                    }
-                    if progress != Progress::More {
-                        return Ok(progress);
-                    }
-                }
-                Source::Fetch { at, end, chunked } => {
-                    let (from, end, chunked) = (*at, *end, *chunked);
-                    let Some(fetch_id) = client.fetch else {
-                        return Err(io::ErrorKind::NotFound.into());
-                    };
-                    let Some(Some(fetch)) = self.fetches.get(fetch_id) else {
-                        return Err(io::ErrorKind::NotFound.into());
-                    };
-                    let left = end.map_or(u64::MAX, |end| end - from);
-                    let room = self
-                        .scratch
-                        .len()
-                        .min(usize::try_from(left).unwrap_or(usize::MAX));
-                    let count = if room == 0 {
-                        0
-                    } else {
-                        fetch.spool.read(from, &mut self.scratch[..room])?
-                    };
-                    let (over, failed) = (fetch.state == State::Done, fetch.state == State::Failed);
-                    if count == 0 {
-                        if left == 0 || over {
-                            if chunked {
-                                client.output.extend_from_slice(chunked::LAST);
-                            }
-                            client.phase = Phase::Sending(Source::Output);
-                            continue;
-                        }
-                        // What was promised cannot be kept: the client must see it.
-                        return if failed {
-                            Err(io::ErrorKind::UnexpectedEof.into())
-                        } else {
-                            Ok(Progress::Blocked)
-                        };
-                    }
-                    match chunked {
-                        true => chunked::encode(&self.scratch[..count], &mut client.output),
-                        false => client.output.extend_from_slice(&self.scratch[..count]),
-                    }
-                    *at += count as u64;
-                    let at = *at;
-                    turn += count as u64;
-                    client.sent += count as u64;
-                    self.trim(fetch_id, id, at);
-                }
-            }
-        }
-    }
-
-    /// Frees memory of a body that all its clients have got.
-    fn trim(&mut self, fetch_id: usize, client: usize, at: u64) {
-        let Some(Some(fetch)) = self.fetches.get_mut(fetch_id) else {
-            return;
-        };
-        let others = fetch.readers.iter().filter(|&&other| other != client);
-        let position = |&other: &usize| match self.clients.get(other)?.as_ref()?.phase {
-            Phase::Sending(Source::Fetch { at, .. }) => Some(at),
-            _ => Some(0),
-        };
-        let least = others.filter_map(position).min().unwrap_or(at).min(at);
-        let was_full = fetch.spool.is_full();
-        fetch.spool.trim(least);
-        if was_full && !fetch.spool.is_full() {
-            self.ready.push_back(Work::Fetch(fetch_id));
-        }
+        self.answer(id, client, true);
     }
 
     /// The client has nothing to do with its request to the origin any more.
-    fn detach(&mut self, id: usize, client: &mut Client) {
+    pub(crate) fn detach(&mut self, id: usize, client: &mut Client) {
         self.detach_fetch(id, client.fetch.take());
     }
 }
 
-/// Answers with an error of our own, and closes.
-pub(crate) fn answer_reject(client: &mut Client, reject: Reject) {
-    client.keep_alive = false;
-    let mut headers = Headers::new();
-    headers.push("Date", imgcache::date::format(now_ms() / 1000));
-    headers.push("Content-Type", "text/plain");
-    headers.push("Cache-Control", "no-store");
-    let body = format!("{}\n", reject.reason);
-    headers.push("Content-Length", body.len().to_string());
-    let head_only = client
-        .request
-        .as_ref()
-        .is_some_and(|request| request.method == "HEAD");
-    write_head(client, reject.status, &headers, "detail=error");
-    if !head_only {
-        client.output.extend_from_slice(body.as_bytes());
-    }
-    client.phase = Phase::Sending(Source::Output);
+/// What Cache-Status says about a stored object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    /// It is fresh for so many seconds.
+    Hit(u64),
+    /// It is validated meanwhile.
+    Revalidating,
+    /// As it stands.
+    Other(&'static str),
 }
 
-/// Answers with a stored object.
-fn answer_entry(client: &mut Client, entry: &Rc<Entry>, how: &str, hit: bool) {
-    let Some(request) = client.request.clone() else {
-        return;
-    };
-    if let Some((_, hits)) = &mut client.account {
-        *hits = hit;
-    }
-    let meta = &entry.object.meta;
-    let length = meta.body.size;
-    let mut headers = meta.headers.clone();
-    let age = freshness::age(&headers, meta.times, now_ms());
-    headers.remove("age");
-    headers.push("Age", age.to_string());
-    let selection = match meta.status {
-        200 => conditional::select(&request.headers, &headers, length, now_ms() / 1000),
-        _ => Selection::Whole,
-    };
-    let (status, range) = begin(&mut headers, selection, meta.status, Some(length));
-    let range = range.unwrap_or(0..0);
-    if !matches!(status, 204 | 304) {
-        headers.push("Content-Length", (range.end - range.start).to_string());
-    }
-    write_head(client, status, &headers, how);
-    client.phase = Phase::Sending(match &entry.body {
-        _ if request.method == "HEAD" || range.is_empty() => Source::Output,
-        Some(body) => {
-            // Head and body in one system call.
-            client
-                .output
-                .extend_from_slice(&body[range.start as usize..range.end as usize]);
-            client.sent += range.end - range.start;
-            Source::Output
-        }
-        None => Source::Entry(Rc::clone(entry), range),
-    });
+/// Whether the response is the variant that a request selects.
+fn is_fit(fetch: &Fetch, request: &Request) -> bool {
+    fetch.response.as_ref().is_some_and(|response| {
+        let vary = variants::vary(&response.headers);
+        variants::selecting(&vary, &request.headers)
+            == variants::selecting(&vary, &fetch.request.headers)
+    })
 }
-
-/// Makes the headers those of the selection: the status, and the bytes that follow if that is known.
-fn begin(
-    headers: &mut Headers,
-    selection: Selection,
-    status: u16,
-    length: Option<u64>,
-) -> (u16, Option<std::ops::Range<u64>>) {
-    let whole = length.map(|length| 0..length);
-    let total = length.unwrap_or(0);
-    match selection {
-        Selection::Whole => (status, whole),
-        Selection::Part(range) => {
-            headers.push(
-                "Content-Range",
-                format!("bytes {}-{}/{total}", range.start, range.end - 1),
-            );
-            (206, Some(range))
-        }
-        Selection::NotModified => {
-            for name in [
-                "Content-Length",
-                "Content-Type",
-                "Content-Encoding",
-                "Last-Modified",
-            ] {
-                headers.remove(name);
-            }
-            (304, Some(0..0))
-        }
-        Selection::Failed => (412, Some(0..0)),
-        Selection::Unsatisfiable => {
-            headers.push("Content-Range", format!("bytes */{total}"));
-            (416, Some(0..0))
-        }
-    }
-}
-
-fn write_head(client: &mut Client, status: u16, headers: &Headers, how: &str) {
-    let output = &mut client.output;
-    output.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason(status)).as_bytes());
-    headers.write(output);
-    write_line(output, "Via", b"1.1 imgcache");
-    write_line(
-        output,
-        "Cache-Status",
-        format!("imgcache; {how}").as_bytes(),
-    );
-    if !client.keep_alive {
-        output.extend_from_slice(b"Connection: close\r\n");
-    } else if client
-        .request
-        .as_ref()
-        .is_some_and(|request| request.version == 0)
-    {
-        output.extend_from_slice(b"Connection: keep-alive\r\n");
-    }
-    output.extend_from_slice(b"\r\n");
-}
-
-/// How long it is believed that a response cannot be stored.
-pub(crate) const PASS_TIME: Duration = Duration::from_secs(2);

@@ -64,6 +64,11 @@ impl Space {
         self.objects
     }
 
+    /// From now on this is the most; what is too much goes when something else comes.
+    pub(crate) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     /// Everything that is there has been seen.
     pub(crate) fn end_count(&mut self) {
         self.unseen = 0;

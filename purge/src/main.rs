@@ -1,24 +1,23 @@
 //! purge: purges URLs from every cache of a group, and says who has confirmed.
 //!
-//! `args` is the command line, `wait` decides whom to wait for, the session is here.
+//! `args` is the command line, `purges` decides whom to wait for, the session is here.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod report;
-mod wait;
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use group::{Address, Event, Name, Options, ReceiveError, Service, Session};
+use purges::Waiting;
 use unixproc::argv;
 use unixproc::exit::{self, Failure};
 
 use crate::args::Args;
 use crate::report::Report;
-use crate::wait::Waiting;
 
 /// Bound: commands of one message, as long as our tools send.
 const MESSAGE_BYTES: usize = 131_072;

@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use group::Name;
+use purges::Fate;
 use serde::Serialize;
-
-use crate::wait::Fate;
 
 /// The fate of every cache, over all messages of one purge.
 #[derive(Debug, Default)]
@@ -60,19 +59,7 @@ impl Report {
         }
         let mut text = String::new();
         for (name, fate) in &self.caches {
-            let what = match fate {
-                Fate::Confirmed(time, count) => {
-                    format!(
-                        "confirmed in {:.1} ms, {count} deleted",
-                        time.as_secs_f64() * 1000.0
-                    )
-                }
-                Fate::Awaited => "no answer in time".to_owned(),
-                Fate::Left => "left, it does not serve any more".to_owned(),
-                Fate::Gone => "gone, it may go on serving".to_owned(),
-                Fate::Failed(error) => format!("failed: {}", error.escape_debug()),
-            };
-            writeln!(text, "{name} {what}").expect("a String takes all");
+            writeln!(text, "{name} {fate}").expect("a String takes all");
         }
         text
     }

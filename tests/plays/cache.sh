@@ -103,8 +103,8 @@ for path in /slow-head.gif /slow-body.gif; do
     until_true 5 "$path is under way" waits $path
     get 1 $path >"$scratch/second" &
     second=$!
-    purge $path >/dev/null || fail "a purge during $path"
     version new
+    purge $path >/dev/null || fail "a purge during $path"
     touch "$origin/go"
     is "$(get 1 $path)" "$path new" "$path after a purge during its fill"
     wait $first $second || fail "$path: a client got nothing"

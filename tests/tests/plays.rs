@@ -6,6 +6,11 @@ fn membership() {
 }
 
 #[test]
+fn daemon() {
+    tests::play("daemon.sh");
+}
+
+#[test]
 fn segments() {
     tests::play("segments.sh");
 }
@@ -38,6 +43,11 @@ fn takeover() {
 #[test]
 fn cache() {
     tests::play("cache.sh");
+}
+
+#[test]
+fn cache_conformance() {
+    tests::play("cache-conformance.sh");
 }
 
 #[test]

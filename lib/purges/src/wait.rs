@@ -5,13 +5,14 @@
 //! order has stopped serving before; one that is lost may go on serving on the other side.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use group::{Cause, Event, Membership, Message, Name};
 
 /// What has become of a cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It has not answered yet.
     Awaited,
     /// It confirmed after this time, and deleted so many objects at once.
@@ -24,9 +25,24 @@ pub(crate) enum Fate {
     Failed(String),
 }
 
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::Confirmed(time, count) => {
+                let milliseconds = time.as_secs_f64() * 1000.0;
+                write!(f, "confirmed in {milliseconds:.1} ms, {count} deleted")
+            }
+            Fate::Awaited => f.write_str("no answer in time"),
+            Fate::Left => f.write_str("left, it does not serve any more"),
+            Fate::Gone => f.write_str("gone, it may go on serving"),
+            Fate::Failed(error) => write!(f, "failed: {}", error.escape_debug()),
+        }
+    }
+}
+
 /// A purge on its way.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub struct Waiting {
     own: Name,
     group: Name,
     number: u16,
@@ -35,12 +51,12 @@ pub(crate) struct Waiting {
     /// Whether the membership is about to change in a way that is not known yet.
     in_transition: bool,
     delivered: bool,
-    pub(crate) caches: BTreeMap<Name, Fate>,
+    pub caches: BTreeMap<Name, Fate>,
 }
 
 impl Waiting {
     /// For the purge that `own` sends with this number while the group has these members.
-    pub(crate) fn new(
+    pub fn new(
         own: Name,
         group: Name,
         number: u16,
@@ -60,24 +76,24 @@ impl Waiting {
     }
 
     /// The members of the group, as last told.
-    pub(crate) fn members(&self) -> &[Name] {
+    pub fn members(&self) -> &[Name] {
         &self.members
     }
 
     /// Whether the purge has been delivered to ourselves, and so to all.
-    pub(crate) fn is_delivered(&self) -> bool {
+    pub fn is_delivered(&self) -> bool {
         self.delivered
     }
 
     /// Whether everybody's fate is known.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.delivered
             && !self.in_transition
             && !self.caches.values().any(|fate| *fate == Fate::Awaited)
     }
 
     /// Takes note of what has come.
-    pub(crate) fn handle(&mut self, event: &Event, now: Instant) {
+    pub fn handle(&mut self, event: &Event, now: Instant) {
         match event {
             Event::Message(message) if message.mess_type == self.number => {
                 self.handle_message(message, now)
@@ -136,7 +152,7 @@ impl Waiting {
 }
 
 /// Whether a private group is that of a cache, or of a purged.
-pub(crate) fn is_cache(name: &Name) -> bool {
+pub fn is_cache(name: &Name) -> bool {
     name.as_bytes().starts_with(b"#ic") || name.as_bytes().starts_with(b"#pd")
 }
 

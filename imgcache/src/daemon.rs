@@ -1,0 +1,582 @@
+//! The thread around the loops: signals, the bus, the control socket, the walk over the disk.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use imgcache::control::{Answer, Failure, Request as Question, Status};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use purges::{Fate, Waiting};
+use status::ControlServer;
+use unixproc::exit;
+use unixproc::log;
+use unixproc::ready::Notify;
+use unixproc::signal::{Signal, Signals};
+
+use crate::access_log::Lines;
+use crate::answers;
+use crate::bus::{Bus, News, Order as BusOrder};
+use crate::cache::Cache;
+use crate::config::{AccessLog, Config};
+use crate::origins;
+use crate::server::{Server, listen};
+use crate::shared::{Content, Order, ReturnAddress, Shared, now_ms};
+use crate::store::Store;
+use crate::walk::Walk;
+
+const SIGNALS: Token = Token(0);
+const BUS: Token = Token(1);
+const WALK: Token = Token(2);
+const CONTROL: Token = Token(3);
+
+/// Batches of the walk that are looked at in one turn.
+const BATCHES: usize = 2;
+
+/// Timers are looked at this often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often the program says how it is, and notes that it has missed no purge.
+const STATUS: Duration = Duration::from_secs(5);
+
+/// An orderly stop takes no longer than this.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bound: purges that clients have asked for and that are not confirmed yet.
+const ORDERS_MAX: usize = 64;
+
+/// Caches have this long to confirm a purge that a client has asked for.
+const CONFIRM_TIME: Duration = Duration::from_secs(5);
+
+/// The program at work.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    poll: Poll,
+    signals: Signals,
+    notify: Notify,
+    /// The file of the configuration, to be read again.
+    file: PathBuf,
+    control: ControlServer,
+    bus: Option<Bus>,
+    shared: Arc<Shared>,
+    loops: Vec<JoinHandle<io::Result<()>>>,
+    waker: Arc<Waker>,
+    walk: Option<Walk>,
+    counted: bool,
+    /// A sweep that is over, but for requests that were under way before it.
+    swept: Option<u64>,
+    orders: Receiver<Order>,
+    confirming: Vec<Confirming>,
+    tick_at: Instant,
+    status_at: Instant,
+    last_status: String,
+    started: Instant,
+    stop_by: Option<Instant>,
+}
+
+/// A purge that a client waits for.
+#[derive(Debug)]
+struct Confirming {
+    waiting: Waiting,
+    reply: Option<ReturnAddress>,
+    deadline: Instant,
+}
+
+impl Daemon {
+    /// Opens everything and starts the loops.
+    ///
+    /// # Errors
+    /// A socket or the disk refuses it.
+    pub(crate) fn new(
+        config: Config,
+        file: PathBuf,
+        socket: Option<&str>,
+    ) -> anyhow::Result<Daemon> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let caught = [
+            Signal::Hangup,
+            Signal::Terminate,
+            Signal::Interrupt,
+            Signal::User1,
+        ];
+        let signals = Signals::install(&caught)?;
+        let source = signals.as_raw_fd();
+        registry.register(&mut SourceFd(&source), SIGNALS, Interest::READABLE)?;
+        let listeners = listen_all(&config)?;
+        if let Some(directory) = config.control.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        let control = ControlServer::bind(&config.control, 0o600, registry, CONTROL)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", config.control.display()))?;
+        let waker = Arc::new(Waker::new(registry, WALK)?);
+        let cache = open_cache(&config)?;
+        let missed = answers::missed(&cache);
+        let bus = match config.group {
+            Some(group) => {
+                // Purges before this moment may have been missed.
+                cache.lock().begin_isolation();
+                let address = group::Address::find(socket, config.socket.as_deref())?;
+                Some(Bus::new(address, group, BUS, missed))
+            }
+            None => None,
+        };
+        let log = open_log(&config, socket)?;
+        let (sender, orders) = sync_channel(ORDERS_MAX);
+        let config = Arc::new(config);
+        let shared = Shared::new(cache, config, log, sender, Arc::clone(&waker))?;
+        let shared = Arc::new(shared);
+        origins::resolve(&shared)?;
+        let loops = start_loops(&shared, listeners, &waker)?;
+        let walk = Walk::start(
+            shared.cache.root.path(),
+            shared.cache.lock().rules.to_sweep(),
+            Arc::clone(&waker),
+        )?;
+        let now = Instant::now();
+        Ok(Daemon {
+            notify: Notify::from_env()?,
+            poll,
+            signals,
+            file,
+            control,
+            bus,
+            shared,
+            loops,
+            waker,
+            walk: Some(walk),
+            counted: false,
+            swept: None,
+            orders,
+            confirming: Vec::new(),
+            tick_at: now + TICK,
+            status_at: now,
+            last_status: String::new(),
+            started: now,
+            stop_by: None,
+        })
+    }
+
+    /// Tells whoever waits that the program does its work.
+    pub(crate) fn announce(&self) {
+        let config = self.shared.config();
+        log::notice(
+            "ready",
+            &[
+                ("sites", &config.sites.len()),
+                ("loops", &self.loops.len()),
+                ("root", &self.shared.cache.root.path().display()),
+            ],
+        );
+        self.notify.ready();
+    }
+
+    /// Works until it is told to stop; gives the exit code.
+    ///
+    /// # Errors
+    /// An event loop is broken.
+    pub(crate) fn run(&mut self) -> io::Result<u8> {
+        let mut events = Events::with_capacity(256);
+        loop {
+            match self.poll.poll(&mut events, Some(self.timeout())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for event in &events {
+                self.handle_event(event.token(), event.is_writable());
+            }
+            while let Some(signal) = self.signals.next() {
+                if let Some(status) = self.handle_signal(signal) {
+                    return Ok(status);
+                }
+            }
+            let now = Instant::now();
+            while let Ok(order) = self.orders.try_recv() {
+                self.take_order(order, now);
+            }
+            self.use_bus(now);
+            self.read_walk();
+            if now >= self.tick_at {
+                self.tick(now);
+            }
+            if let Some(status) = self.stopped(now)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        match self.bus.as_ref().is_some_and(Bus::is_readable) {
+            true => Duration::ZERO,
+            false => self.tick_at.saturating_duration_since(Instant::now()),
+        }
+    }
+
+    fn handle_event(&mut self, token: Token, writable: bool) {
+        if token == BUS {
+            if let Some(bus) = &mut self.bus {
+                bus.handle_event(writable);
+            }
+        } else if self.control.tokens().contains(&token.0) {
+            self.answer_control(token);
+        }
+    }
+
+    /// Connects, receives, carries out purges and answers them.
+    fn use_bus(&mut self, now: Instant) {
+        let Some(bus) = &mut self.bus else { return };
+        if self.stop_by.is_none() {
+            bus.connect(self.poll.registry(), now);
+        }
+        let news = bus.receive(now);
+        let cache = &self.shared.cache;
+        if news.lost {
+            cache.lock().begin_isolation();
+        }
+        let config = self.shared.config();
+        if !news.replayed.is_empty() {
+            // Written or not, they hold from now on; whether they survive has been logged.
+            let _ = carry_out(cache, &news.replayed, &config, "replay");
+        }
+        if let Some(complete) = news.whole {
+            let missed_until = if complete { 0 } else { now_ms() };
+            cache.lock().end_isolation(missed_until);
+            self.status_at = now;
+            log::info("caught-up", &[("complete", &complete)]);
+        }
+        for order in &news.orders {
+            let answer = answer_order(cache, order, &config);
+            bus.answer(order, &answer);
+        }
+        self.confirm(&news, now);
+        if !(news.orders.is_empty() && news.replayed.is_empty()) {
+            self.start_sweep();
+        }
+    }
+
+    /// Has a purge carried out by all caches.
+    fn take_order(&mut self, order: Order, now: Instant) {
+        let Some(bus) = &mut self.bus else {
+            // There are no others.
+            let config = self.shared.config();
+            let done = carry_out(&self.shared.cache, &[order.purge], &config, "PURGE");
+            let (status, text) = match done {
+                Ok(count) => (200, format!("confirmed, {count} deleted\n")),
+                Err(error) => (502, format!("failed: {error}\n")),
+            };
+            order.reply.send(Content::Purged(status, text));
+            return self.start_sweep();
+        };
+        let many = self.confirming.len() >= ORDERS_MAX;
+        let sent = if many { None } else { bus.purge(&order.purge) };
+        let (Some(number), Some(own)) = (sent, bus.session_name()) else {
+            let text = "the bus is away, or busy: nobody has been told\n".to_owned();
+            return order.reply.send(Content::Purged(503, text));
+        };
+        self.confirming.push(Confirming {
+            waiting: Waiting::new(own, bus.group_name(), number, bus.members().to_vec(), now),
+            reply: Some(order.reply),
+            deadline: now + CONFIRM_TIME,
+        });
+    }
+
+    /// Tells clients what has become of their purges.
+    fn confirm(&mut self, news: &News, now: Instant) {
+        for confirming in &mut self.confirming {
+            let waiting = &mut confirming.waiting;
+            news.events
+                .iter()
+                .for_each(|event| waiting.handle(event, now));
+            if !waiting.is_done() && now < confirming.deadline {
+                continue;
+            }
+            let good = |fate: &Fate| matches!(fate, Fate::Confirmed(..) | Fate::Left);
+            let done = waiting.is_done() && waiting.caches.values().all(good);
+            let lines = waiting
+                .caches
+                .iter()
+                .map(|(name, fate)| format!("{name} {fate}\n"));
+            let text: String = lines.collect();
+            if let Some(reply) = confirming.reply.take() {
+                reply.send(Content::Purged(if done { 200 } else { 504 }, text));
+            }
+        }
+        self.confirming
+            .retain(|confirming| confirming.reply.is_some());
+    }
+
+    fn start_sweep(&mut self) {
+        let sweeps = self.shared.cache.lock().rules.to_sweep();
+        if self.walk.is_some() || self.swept.is_some() || sweeps.is_none() {
+            return;
+        }
+        match Walk::start(
+            self.shared.cache.root.path(),
+            sweeps,
+            Arc::clone(&self.waker),
+        ) {
+            Ok(walk) => self.walk = Some(walk),
+            // The purges hold all the same.
+            Err(error) => log::warning("sweep-failed", &[("error", &error)]),
+        }
+    }
+
+    fn read_walk(&mut self) {
+        for _ in 0..BATCHES {
+            let Some(walk) = &self.walk else { return };
+            match walk.next() {
+                Ok(Some(batch)) => {
+                    let sweep = walk.sweeps.is_some();
+                    batch
+                        .iter()
+                        .for_each(|seen| self.shared.cache.see(seen, sweep));
+                }
+                Ok(None) => return,
+                Err(()) => {
+                    self.swept = self.walk.take().and_then(|walk| walk.sweeps);
+                    self.counted = true;
+                    self.shared.cache.lock().store.space.end_count();
+                    return self.finish_sweep();
+                }
+            }
+        }
+        // There may be more.
+        let _ = self.waker.wake();
+    }
+
+    /// Forgets purges that have been swept, once nothing is under way that they concern.
+    fn finish_sweep(&mut self) {
+        let Some(swept) = self.swept else { return };
+        if self.shared.cache.lock().has_fills_before(swept) {
+            return;
+        }
+        self.swept = None;
+        self.shared.cache.end_sweep(swept);
+        self.start_sweep();
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.tick_at = now + TICK;
+        self.finish_sweep();
+        self.notify.alive();
+        self.publish(now);
+    }
+
+    /// Says on the bus how the program is: every 5 s, and sooner if something has changed.
+    fn publish(&mut self, now: Instant) {
+        let status = answers::brief(&self.status());
+        let is_due = now >= self.status_at;
+        if !is_due && status == self.last_status {
+            return;
+        }
+        if is_due && !self.shared.cache.lock().is_isolated() {
+            answers::note_whole(&self.shared.cache);
+        }
+        self.status_at = now + STATUS;
+        if let Some(bus) = &mut self.bus {
+            bus.publish(&status);
+        }
+        self.last_status = status;
+    }
+
+    /// Acts on a signal; gives the exit code if the program is to end at once.
+    fn handle_signal(&mut self, signal: Signal) -> Option<u8> {
+        match signal {
+            Signal::Terminate | Signal::Interrupt if self.stop_by.is_some() => {
+                return Some(exit::FAILED);
+            }
+            Signal::Terminate | Signal::Interrupt => {
+                log::notice("stopping", &[]);
+                self.notify.stopping();
+                self.stop_by = Some(Instant::now() + STOP_TIMEOUT + TICK);
+                self.shared.stopping.store(true, Ordering::Relaxed);
+                self.shared.wake_loops();
+            }
+            Signal::User1 => {
+                let inner = self.shared.cache.lock();
+                log::notice(
+                    "status",
+                    &[
+                        ("connections", &self.shared.clients()),
+                        ("fetches", &self.shared.fetches.load(Ordering::Relaxed)),
+                        ("objects", &inner.store.space.objects()),
+                        ("used-bytes", &inner.store.space.used()),
+                    ],
+                );
+            }
+            Signal::Hangup => self.reload(),
+            _ => {}
+        }
+        None
+    }
+
+    /// Reads the configuration again; if there is an error in it, the old one stays.
+    fn reload(&mut self) {
+        self.notify.reloading();
+        if let Some(log) = &self.shared.log {
+            log.reopen();
+        }
+        match answers::reload(&self.file, &self.shared) {
+            Ok(()) => log::notice("reloaded", &[]),
+            Err(errors) => errors
+                .lines()
+                .for_each(|error| log::error("reload-failed", &[("error", &error)])),
+        }
+        self.notify.ready();
+    }
+
+    /// Goes through the steps of an orderly stop: requests are answered first, then the group is
+    /// left, so that whoever waits for this cache knows that it does not serve any more.
+    fn stopped(&mut self, now: Instant) -> io::Result<Option<u8>> {
+        let ended = self.loops.iter().any(JoinHandle::is_finished);
+        if ended && self.stop_by.is_none() {
+            return Err(io::Error::other("a loop has ended"));
+        }
+        let Some(stop_by) = self.stop_by else {
+            return Ok(None);
+        };
+        if !self.loops.iter().all(JoinHandle::is_finished) && now < stop_by {
+            return Ok(None);
+        }
+        if let Some(log) = &self.shared.log {
+            log.finish();
+        }
+        if let Some(bus) = self.bus.take() {
+            bus.leave();
+        }
+        if !self.shared.cache.lock().is_isolated() {
+            answers::note_whole(&self.shared.cache);
+        }
+        if let Err(error) = self.shared.cache.lock().store.close() {
+            log::warning("write-failed", &[("error", &error)]);
+        }
+        log::notice("stopped", &[]);
+        Ok(Some(exit::DONE))
+    }
+
+    fn answer_control(&mut self, token: Token) {
+        let status = self.status();
+        let Daemon {
+            control,
+            shared,
+            poll,
+            ..
+        } = self;
+        let mut answer = |question: Question| match question {
+            Question::Status => Answer::Status(status.clone()),
+            Question::Show { what } => answers::show(shared, &what)
+                .map_or_else(|error| Answer::Failure(Failure { error }), Answer::Show),
+        };
+        if let Err(error) = control.handle_event(poll.registry(), token, &mut answer) {
+            log::warning("control-failed", &[("error", &error)]);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let bus = self.bus.as_ref();
+        let members = bus.map(Bus::members).unwrap_or_default();
+        let session = bus.and_then(Bus::session_name);
+        answers::status(
+            &self.shared,
+            session.map(|name| name.to_string()),
+            members.iter().map(|name| name.to_string()).collect(),
+            self.counted,
+            self.started.elapsed(),
+        )
+    }
+}
+
+/// One set of listeners for each loop.
+fn listen_all(config: &Config) -> anyhow::Result<Vec<Vec<mio::net::TcpListener>>> {
+    let mut all = Vec::new();
+    for _ in 0..config.loops {
+        let mut listeners = Vec::new();
+        for &address in &config.listen {
+            let listener = listen(address)
+                .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
+            listeners.push(listener);
+        }
+        all.push(listeners);
+    }
+    Ok(all)
+}
+
+fn open_cache(config: &Config) -> anyhow::Result<Arc<Cache>> {
+    let store = Store::open(&config.cache_root, config.cache_bytes_max)
+        .map_err(|error| anyhow::anyhow!("{}: {error}", config.cache_root.display()))?;
+    let cache = Cache::new(store, config.memory_bytes_max, config.on_isolation)?;
+    Ok(Arc::new(cache))
+}
+
+fn open_log(config: &Config, socket: Option<&str>) -> anyhow::Result<Option<Lines>> {
+    Ok(match &config.access_log {
+        None => None,
+        Some(AccessLog::File(path)) => {
+            let lines = Lines::to_file(path)
+                .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+            Some(lines)
+        }
+        Some(AccessLog::Group(group)) => {
+            let address = group::Address::find(socket, config.socket.as_deref())?;
+            Some(Lines::to_group(address, *group)?)
+        }
+    })
+}
+
+fn start_loops(
+    shared: &Arc<Shared>,
+    listeners: Vec<Vec<mio::net::TcpListener>>,
+    waker: &Arc<Waker>,
+) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
+    let mut loops = Vec::new();
+    for listeners in listeners {
+        let mut server = Server::new(shared, loops.len(), listeners)?;
+        shared.add_loop(Arc::clone(&server.waker), server.letters.clone());
+        let waker = Arc::clone(waker);
+        let run = move || {
+            let result = server.run();
+            // Whoever waits for the loops is to look.
+            let _ = waker.wake();
+            result
+        };
+        loops.push(thread::Builder::new().name("loop".to_owned()).spawn(run)?);
+    }
+    Ok(loops)
+}
+
+/// Does what an order says, and gives the answer.
+fn answer_order(cache: &Cache, order: &BusOrder, config: &Config) -> String {
+    let result = carry_out(cache, &order.purges, config, &order.sender.to_string());
+    match (result, &order.refused) {
+        (_, Some(error)) => format!("failed {error}\n"),
+        (Err(error), None) => format!("failed {error}\n"),
+        (Ok(removed), None) => format!("done {removed}\n"),
+    }
+}
+
+fn carry_out(
+    cache: &Cache,
+    purges: &[purges::Purge],
+    config: &Config,
+    by: &str,
+) -> io::Result<u64> {
+    let result = cache.purge(purges, config);
+    let number = cache.lock().rules.last();
+    log::info(
+        "purged",
+        &[
+            ("by", &by),
+            ("commands", &purges.len()),
+            ("number", &number),
+        ],
+    );
+    if let Err(error) = &result {
+        log::error("write-failed", &[("file", &"#rules"), ("error", error)]);
+    }
+    result
+}

@@ -1,0 +1,92 @@
+//! An object that is kept open, ready to be sent.
+
+use std::os::unix::fs::FileExt as _;
+
+use imgcache::freshness::{self, Policy, Use};
+use imgcache::http::{reason, write_line};
+
+use crate::root::Object;
+
+/// Larger bodies are sent from their files.
+pub(crate) const MEMORY_BODY_MAX: u64 = 64 << 10;
+
+/// What only this cache is to know.
+pub(crate) const SURROGATE: [&str; 2] = ["Surrogate-Control", "Surrogate-Key"];
+
+/// An open object, and what every hit would otherwise find out again.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) object: Object,
+    /// The body, if it is small.
+    pub(crate) body: Option<Box<[u8]>>,
+    /// The head of an answer with all of it, up to what differs from answer to answer.
+    pub(crate) head: Vec<u8>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) vary: Vec<String>,
+    /// Fresh up to this time, in milliseconds.
+    fresh_until: i64,
+    /// Its age in seconds when it came.
+    pub(crate) first_age: u64,
+}
+
+impl Entry {
+    /// Reads the body if it is small, and it is to be in memory.
+    pub(crate) fn new(object: Object, policy: Policy, in_memory: bool) -> Option<Entry> {
+        let size = object.meta.body.size;
+        let mut body = None;
+        if in_memory && size <= MEMORY_BODY_MAX {
+            let mut bytes = vec![0; size as usize];
+            object.file.read_exact_at(&mut bytes, 0).ok()?;
+            body = Some(bytes.into_boxed_slice());
+        }
+        let meta = &object.meta;
+        let came = meta.times.response;
+        let fresh_until = match meta.stored().how_to_use(policy, came) {
+            Use::Fresh(seconds) => came.saturating_add(seconds as i64 * 1000),
+            _ => 0,
+        };
+        Some(Entry {
+            head: head(&object),
+            tags: freshness::tags(&meta.headers),
+            vary: meta.vary(),
+            fresh_until,
+            first_age: meta.stored().age(came),
+            body,
+            object,
+        })
+    }
+
+    /// How it may be used at this time.
+    pub(crate) fn how_to_use(&self, policy: Policy, now: i64) -> Use {
+        match self.fresh_until - now {
+            left @ 1.. => Use::Fresh((left as u64).div_ceil(1000)),
+            _ => self.object.meta.stored().how_to_use(policy, now),
+        }
+    }
+
+    /// Seconds since the origin made it, or found it unchanged.
+    pub(crate) fn age(&self, now: i64) -> u64 {
+        let resident = (now - self.object.meta.times.response).max(0) / 1000;
+        self.first_age.saturating_add(resident as u64)
+    }
+
+    /// Bytes that it takes in memory beyond its metadata.
+    pub(crate) fn memory(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.len())
+    }
+}
+
+fn head(object: &Object) -> Vec<u8> {
+    let meta = &object.meta;
+    let mut headers = meta.headers.clone();
+    headers.remove("age");
+    SURROGATE.iter().for_each(|name| headers.remove(name));
+    let mut head = format!("HTTP/1.1 {} {}\r\n", meta.status, reason(meta.status)).into_bytes();
+    headers.write(&mut head);
+    if meta.status != 204 {
+        let length = meta.body.size.to_string();
+        write_line(&mut head, "Content-Length", length.as_bytes());
+    }
+    write_line(&mut head, "Via", b"1.1 imgcache");
+    head
+}

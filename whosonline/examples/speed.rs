@@ -1,18 +1,37 @@
 //! How fast the table is: parse and update in lines, and questions, per second of processor time.
 //!
-//! `speed USERS` makes lines like those of the sample log, with pages and users by Zipf's law
-//! from a seed. In hot order users come as Zipf has them; in cold order each comes once in turn.
+//! `speed USERS` makes lines like those of the sample log, of 240 bytes on average, with pages and
+//! users by Zipf's law from a seed. In hot order users come as Zipf has them; in cold order each
+//! comes once in turn, which is the worst for every cache. Lines are given in messages of 128 kB,
+//! as they come from the bus.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use weblog::format::{Field, Format};
 use whosonline::hits::{Hits, Rules};
-use whosonline::presence::{Limits, Presence};
+use whosonline::presence::Limits;
+use whosonline::table::Table;
 
 const LINES: usize = 1_000_000;
 const PAGES: usize = 5000;
-const QUESTIONS: usize = 1_000_000;
+const QUESTIONS: usize = 2_000_000;
+const MESSAGE_BYTES: usize = 131_072;
+
+const REFERERS: [&str; 4] = [
+    "-",
+    "http://semicomplete.com/presentations/logstash-monitorama-2013/",
+    "-",
+    "http://www.google.com/search?q=xdotool",
+];
+
+const AGENTS: [&str; 4] = [
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_1) AppleWebKit/537.36 (KHTML, like Gecko) \
+     Chrome/32.0.1700.77 Safari/537.36",
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    "UniversalFeedParser/4.2-pre-314-svn +http://feedparser.org/",
+    "Mozilla/5.0 (Windows NT 6.1; WOW64; rv:27.0) Gecko/20100101 Firefox/27.0",
+];
 
 /// A small generator of numbers (Vigna, splitmix64): the same seed, the same lines.
 struct Random(u64);
@@ -33,18 +52,18 @@ impl Random {
 }
 
 fn main() {
-    let users = std::env::args()
-        .nth(1)
+    let users = std::env::args().nth(1);
+    let users = users
         .and_then(|text| text.parse().ok())
-        .unwrap_or(100_000);
+        .unwrap_or(100_000_usize);
     for (order, hot) in [("hot", true), ("cold", false)] {
         let mut random = Random(7);
-        let mut log = Vec::with_capacity(LINES * 240);
+        let mut log = Vec::with_capacity(LINES * 250);
         for index in 0..LINES {
-            let user = if hot {
-                random.zipf(users)
-            } else {
-                index * 7919 % users
+            // 7919 is prime to any number of users that is asked for.
+            let user = match hot {
+                true => random.zipf(users),
+                false => index * 7919 % users,
             };
             log.extend(line(index, user, random.zipf(PAGES)).bytes());
         }
@@ -55,11 +74,14 @@ fn main() {
 fn line(index: usize, user: usize, page: usize) -> String {
     let second = index / 5000;
     format!(
-        "83.149.9.{} - user{user} [17/May/2015:10:{:02}:{:02} +0000] \"GET /presentations/page-{page}/index.html HTTP/1.1\" 200 {} \"http://semicomplete.com/presentations/logstash-monitorama-2013/\" \"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_1) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/32.0.1700.77 Safari/537.36\"\n",
+        "83.149.9.{} - user{user} [17/May/2015:10:{:02}:{:02} +0000] \
+         \"GET /presentations/page-{page}/index.html HTTP/1.1\" 200 {} \"{}\" \"{}\"\n",
         index % 256,
         second / 60 % 60,
         second % 60,
         index % 200_000,
+        REFERERS[index % 4],
+        AGENTS[index / 4 % 4],
     )
 }
 
@@ -70,54 +92,70 @@ fn measure(order: &str, users: usize, log: &[u8]) {
         anonymous: false,
         status: (200, 399),
         methods: vec!["GET".to_owned(), "POST".to_owned()],
-        skipped_suffixes: vec!["css".to_owned(), "png".to_owned()],
+        skipped_suffixes: "css,gif,ico,jpeg,jpg,js,png,svg,webp,woff,woff2"
+            .split(',')
+            .map(str::to_owned)
+            .collect(),
         query: false,
     });
-    let limits = Limits {
+    let mut table = Table::new(Limits {
         window: 1800,
         users_max: 20_000_000,
         pages_max: 100_000,
-    };
-    let mut presence = Presence::new(limits);
-    let lines: Vec<&[u8]> = log.split_inclusive(|&byte| byte == b'\n').collect();
-    let mut pass = |presence: &mut Presence| {
+    });
+    let messages = messages(log);
+    let mut pass = |table: &mut Table| {
         let begin = processor_time();
-        for line in &lines {
-            let (stamp, hit) = hits.read(line);
-            presence.advance(stamp.map_or(0, |stamp| stamp as u32));
-            if let Some(hit) = hit {
-                presence.hit(&hit.user, &hit.page);
-            }
+        for message in &messages {
+            table.take_lines(&mut hits, message);
         }
-        lines.len() as f64 / (processor_time() - begin).as_secs_f64() / 1e6
+        LINES as f64 / (processor_time() - begin).as_secs_f64() / 1e6
     };
-    // The first passes fill the table; the last is what a running daemon does.
+    // The first passes fill the table; the last ones are what a running daemon does.
     for _ in 0..users / LINES + 1 {
-        pass(&mut presence);
+        pass(&mut table);
     }
-    let rate = pass(&mut presence);
-    let begin = processor_time();
-    for index in 0..QUESTIONS {
-        let page = if index % 2 == 0 {
-            "/presentations/page-0/index.html"
-        } else {
-            "/presentations/page-9/index.html"
-        };
-        black_box(
-            presence
-                .visits_on(page.as_bytes())
-                .take(30)
-                .map(|v| v.age)
-                .sum::<u32>(),
-        );
-    }
-    let questions = QUESTIONS as f64 / (processor_time() - begin).as_secs_f64() / 1e6;
+    let mut rates = [0; 3].map(|_| pass(&mut table));
+    rates.sort_by(f64::total_cmp);
+    let presence = table.presence();
+    let text: usize = presence.visits().map(|visit| visit.user.len()).sum();
+    let count = presence.user_count();
     println!(
-        "{order}: {:.2} million lines/s with {} users on {} pages; {questions:.2} million top-30/s",
-        rate,
-        presence.user_count(),
+        "{order}: {:.2} million lines/s of {} bytes with {count} users on {} pages, {:.0} bytes \
+         for each user and its text",
+        rates[1],
+        log.len() / LINES,
         presence.page_count(),
+        (presence.user_bytes() - text) as f64 / count as f64,
     );
+    let mut random = Random(8);
+    let pages: Vec<String> = (0..1024)
+        .map(|_| format!("/presentations/page-{}/index.html", random.zipf(PAGES)))
+        .collect();
+    let begin = processor_time();
+    let mut listed = Vec::with_capacity(30);
+    for index in 0..QUESTIONS {
+        let page = pages[index % pages.len()].as_bytes();
+        listed.clear();
+        let visits = presence.visits_on(page).take(30);
+        listed.extend(visits.map(|visit| (visit.user, visit.age)));
+        black_box((presence.users_on(page), &listed));
+    }
+    let rate = QUESTIONS as f64 / (processor_time() - begin).as_secs_f64() / 1e6;
+    println!("{order}: {rate:.2} million top-30 of a page/s");
+}
+
+/// The log in pieces of whole lines.
+fn messages(log: &[u8]) -> Vec<&[u8]> {
+    let mut messages = Vec::new();
+    let mut rest = log;
+    while rest.len() > MESSAGE_BYTES {
+        let end = memchr::memrchr(b'\n', &rest[..MESSAGE_BYTES]).expect("a line is shorter") + 1;
+        messages.push(&rest[..end]);
+        rest = &rest[end..];
+    }
+    messages.push(rest);
+    messages
 }
 
 /// What this thread has had of a processor (proc(5), schedstat).

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use group::{Address, GroupName};
-use memchr::memchr_iter;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::json;
@@ -301,15 +300,7 @@ impl Daemon {
 impl Core {
     fn take(&mut self, input: Input<'_>, now: Instant) {
         match input {
-            Input::Lines { lines, .. } => {
-                let mut begin = 0;
-                for end in memchr_iter(b'\n', lines) {
-                    let (stamp, hit) = self.hits.read(&lines[begin..end]);
-                    let hit = hit.as_ref().map(|hit| (&*hit.user, &*hit.page));
-                    self.replica.handle_line(stamp, hit, now);
-                    begin = end + 1;
-                }
-            }
+            Input::Lines { lines, .. } => self.replica.handle_lines(&mut self.hits, lines, now),
             Input::Members { membership, own } => {
                 self.replica.handle_membership(membership, own, now);
             }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 use weblog::format::{Clock, Field, Fields, Format, Parser};
 use weblog::stream::MESSAGE_BYTES_MAX;
+
+use crate::presence::Hit;
 
 /// What counts as a hit, and as whose.
 #[derive(Clone, Debug)]
@@ -36,19 +38,11 @@ pub struct HitCounts {
     pub hits: u64,
 }
 
-/// A user has loaded a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit<'a> {
-    /// The user's name, or the address.
-    pub user: Cow<'a, [u8]>,
-    /// The page.
-    pub page: Cow<'a, [u8]>,
-}
-
 /// Finds the hits among lines.
 #[derive(Debug)]
 pub struct Hits {
     rules: Rules,
+    suffix_bytes_max: usize,
     parser: Parser,
     clock: Clock,
     counts: HitCounts,
@@ -72,11 +66,14 @@ impl Hits {
             Field::Status,
             rules.user.clone(),
         ];
-        if rules.user != Field::Host {
+        // What is not wanted is not looked for.
+        if rules.anonymous && rules.user != Field::Host {
             wanted.push(Field::Host);
         }
         let parser = Parser::new(&rules.format, &wanted);
+        let suffixes = rules.skipped_suffixes.iter();
         Hits {
+            suffix_bytes_max: suffixes.map(String::len).max().unwrap_or(0),
             rules,
             parser,
             clock: Clock::default(),
@@ -89,75 +86,68 @@ impl Hits {
         self.counts
     }
 
-    /// Reads a line: its stamp, and the hit if it is one.
+    /// Reads a line: its stamp, and the hit if it is one, whose time is not set yet.
+    #[inline]
     pub fn read<'a>(&mut self, line: &'a [u8]) -> (Option<u64>, Option<Hit<'a>>) {
         self.counts.lines += 1;
+        let mut fields = Fields::default();
         // A longer line comes in several messages, and who has just joined sees the last of them.
-        let parsed = (line.len() <= MESSAGE_BYTES_MAX).then(|| self.parser.parse(line));
-        let Some(Ok(fields)) = parsed else {
+        if line.len() > MESSAGE_BYTES_MAX || self.parser.parse_into(line, &mut fields).is_err() {
             self.counts.unparsed += 1;
             return (None, None);
-        };
+        }
         let stamp = fields.get(TIME).and_then(|stamp| self.clock.read(&stamp));
         let hit = self.hit(&fields);
         self.counts.hits += u64::from(hit.is_some());
         (stamp, hit)
     }
 
+    #[inline]
     fn hit<'a>(&self, fields: &Fields<'a>) -> Option<Hit<'a>> {
         let (first, last) = self.rules.status;
         let status = fields.number(STATUS)?;
-        if !(u64::from(first)..=u64::from(last)).contains(&status) {
+        if status < first.into() || status > last.into() {
             return None;
         }
         let method = fields.get(METHOD)?;
-        if !self
-            .rules
-            .methods
-            .iter()
-            .any(|one| one.as_bytes() == &*method)
-        {
+        let methods = &self.rules.methods;
+        if !methods.iter().any(|one| *one.as_bytes() == *method) {
             return None;
         }
-        let page = match fields.get(URL)? {
-            page if self.rules.query => page,
-            page => before_query(page),
+        let mut page = fields.get(URL)?;
+        let path = memchr(b'?', &page).unwrap_or(page.len());
+        if self.is_skipped(&page[..path]) {
+            return None;
+        }
+        if !self.rules.query {
+            truncate(&mut page, path);
+        }
+        let user = match fields.get(USER) {
+            // An empty user is logged as two quote characters.
+            Some(user) if !matches!(&*user, b"" | b"\"\"") => user,
+            _ if self.rules.anonymous => fields.get(HOST)?,
+            _ => return None,
         };
-        if page.is_empty() || self.is_skipped(&page) {
-            return None;
-        }
-        // An empty user is logged as two quote characters.
-        let named = fields
-            .get(USER)
-            .filter(|user| !matches!(&**user, b"" | b"\"\""));
-        let address = || fields.get(HOST).filter(|_| self.rules.anonymous);
-        Some(Hit {
-            user: named.or_else(address)?,
-            page,
-        })
+        let seen = 0;
+        Some(Hit { seen, user, page })
     }
 
-    fn is_skipped(&self, page: &[u8]) -> bool {
-        let path = &page[..memchr(b'?', page).unwrap_or(page.len())];
-        let Some(dot) = memrchr(b'.', path) else {
-            return false;
+    /// Whether what has this path is no page.
+    fn is_skipped(&self, path: &[u8]) -> bool {
+        let end = &path[path.len().saturating_sub(self.suffix_bytes_max + 1)..];
+        let Some(dot) = end.iter().rposition(|&byte| byte == b'.') else {
+            return path.is_empty();
         };
-        let suffix = &path[dot + 1..];
-        self.rules
-            .skipped_suffixes
-            .iter()
-            .any(|one| suffix.eq_ignore_ascii_case(one.as_bytes()))
+        let suffix = &end[dot + 1..];
+        let mut skipped = self.rules.skipped_suffixes.iter();
+        skipped.any(|one| suffix.eq_ignore_ascii_case(one.as_bytes()))
     }
 }
 
-fn before_query(page: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    match (memchr(b'?', &page), page) {
-        (None, page) => page,
-        (Some(end), Cow::Borrowed(page)) => Cow::Borrowed(&page[..end]),
-        (Some(end), Cow::Owned(mut page)) => {
-            page.truncate(end);
-            Cow::Owned(page)
-        }
+fn truncate(text: &mut Cow<'_, [u8]>, length: usize) {
+    match text {
+        Cow::Borrowed(text) => *text = &text[..length],
+        Cow::Owned(text) => text.truncate(length),
     }
 }
 

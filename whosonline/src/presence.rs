@@ -7,10 +7,15 @@
 //! the first. What the 2004 module did with three skip lists needs no search at all but that of a
 //! user or page by name, in a hash table that is keyed against hostile names.
 
-use std::collections::hash_map::RandomState;
+mod index;
+mod texts;
+
+use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 
-use hashbrown::HashTable;
+use foldhash::quality::RandomState;
+use index::{Index, NONE};
+use texts::Texts;
 
 /// Longest name of a user, in bytes; a longer one is cut.
 pub const USER_BYTES_MAX: usize = 255;
@@ -24,8 +29,8 @@ pub const OTHER: &[u8] = b"(other)";
 /// Index of [`OTHER`].
 const OTHER_PAGE: u32 = 0;
 
-/// No user: the end of a list.
-const NONE: u32 = u32::MAX;
+/// Hits that [`Presence::hit_all`] looks up together.
+pub const BATCH: usize = 32;
 
 /// Bounds on time and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,36 +53,60 @@ pub struct Presence {
     hasher: RandomState,
     users: Vec<User>,
     free_users: Vec<u32>,
+    names: Texts,
     /// Index of each user, by name.
-    by_name: HashTable<u32>,
+    by_name: Index,
     /// The user that was silent longest, and the newest one.
     oldest: u32,
     newest: u32,
     pages: Vec<Page>,
     free_pages: Vec<u32>,
-    by_url: HashTable<u32>,
+    by_url: Index,
+    /// Counts users that came or went: indices that were looked up before may be stale.
+    user_changes: u64,
     evicted: u64,
 }
 
-/// 40 bytes, and those of the name.
-#[derive(Debug)]
+/// 32 bytes, half a cache line.
+#[derive(Clone, Copy, Debug)]
 struct User {
-    name: Box<[u8]>,
-    seen: u32,
-    page: u32,
     /// Neighbours in the list of all users.
     older: u32,
     newer: u32,
     /// Neighbours in the list of the page's users.
     page_older: u32,
     page_newer: u32,
+    page: u32,
+    seen: u32,
+    /// Place and length of the name.
+    name: u32,
+    name_length: u8,
 }
 
 #[derive(Debug)]
 struct Page {
     url: Box<[u8]>,
+    hash: u32,
     users: u32,
     newest: u32,
+}
+
+/// A user has loaded a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit<'a> {
+    /// When, in seconds; time does not go back.
+    pub seen: u32,
+    /// The user's name.
+    pub user: Cow<'a, [u8]>,
+    /// The page.
+    pub page: Cow<'a, [u8]>,
+}
+
+/// The hashes of the names of a hit's user and page.
+#[derive(Clone, Copy, Debug)]
+struct Hashes {
+    user: u32,
+    page: u32,
 }
 
 /// Somebody online.
@@ -96,21 +125,24 @@ impl Presence {
     pub fn new(limits: Limits) -> Presence {
         let other = Page {
             url: OTHER.into(),
+            hash: 0,
             users: 0,
             newest: NONE,
         };
         Presence {
             limits,
             now: 0,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             users: Vec::new(),
             free_users: Vec::new(),
-            by_name: HashTable::new(),
+            names: Texts::new(),
+            by_name: Index::new(),
             oldest: NONE,
             newest: NONE,
             pages: vec![other],
             free_pages: Vec::new(),
-            by_url: HashTable::new(),
+            by_url: Index::new(),
+            user_changes: 0,
             evicted: 0,
         }
     }
@@ -147,33 +179,86 @@ impl Presence {
 
     /// A user has loaded a page, now.
     pub fn hit(&mut self, user: &[u8], page: &[u8]) {
-        let name = &user[..user.len().min(USER_BYTES_MAX)];
-        let hash = self.hasher.hash_one(name);
-        let found = self
-            .by_name
-            .find(hash, |&at| *self.users[at as usize].name == *name)
-            .copied();
-        let page = &page[..page.len().min(PAGE_BYTES_MAX)];
-        match found {
-            // Most hits but the first of a page go to another page; reloads need no search.
-            Some(at) if *self.pages[self.users[at as usize].page as usize].url == *page => {
-                let page = self.users[at as usize].page;
-                self.unlink(at);
-                self.link(at, page);
+        let (user, page) = (cut_name(user), cut_url(page));
+        let hashes = Hashes {
+            user: self.hash(user),
+            page: self.hash(page),
+        };
+        let found = self.find_name(user, hashes.user);
+        self.apply(user, page, hashes, found, NONE);
+    }
+
+    /// Users have loaded pages, in this order.
+    ///
+    /// With many users most of the time is waiting for memory. So a handful of hits is looked up
+    /// step by step, each step for all of them, before the first is applied: what does not depend
+    /// on each other is waited for at once.
+    pub fn hit_all(&mut self, hits: &[Hit<'_>]) {
+        for hits in hits.chunks(BATCH) {
+            let (mut users, mut pages) = ([0; BATCH], [0; BATCH]);
+            for ((user, page), hit) in users.iter_mut().zip(&mut pages).zip(hits) {
+                *user = self.hash(cut_name(&hit.user));
+                *page = self.hash(cut_url(&hit.page));
             }
-            Some(at) => {
-                let old = self.users[at as usize].page;
-                self.unlink(at);
-                let new = self.page_for(page);
-                self.link(at, new);
-                self.forget_if_empty(old);
-            }
-            None => {
-                let at = self.add_user(name, hash);
-                let page = self.page_for(page);
-                self.link(at, page);
+            let count = hits.len();
+            let (mut found_users, mut found_pages) = ([NONE; BATCH], [NONE; BATCH]);
+            self.by_name.candidates(&users[..count], &mut found_users);
+            self.by_url.candidates(&pages[..count], &mut found_pages);
+            self.read_ahead(&found_users[..count], &found_pages[..count]);
+            let changes = self.user_changes;
+            for (at, hit) in hits.iter().enumerate() {
+                self.advance(hit.seen);
+                let (user, page) = (cut_name(&hit.user), cut_url(&hit.page));
+                let hashes = Hashes {
+                    user: users[at],
+                    page: pages[at],
+                };
+                let mut found = found_users[at];
+                if self.user_changes != changes || found == NONE || !self.is_called(found, user) {
+                    found = self.find_name(user, hashes.user);
+                }
+                self.apply(user, page, hashes, found, found_pages[at]);
             }
         }
+    }
+
+    /// Reads all that [`apply`](Self::apply) will need of these users and pages.
+    fn read_ahead(&self, users: &[u32], pages: &[u32]) {
+        let mut sum = 0;
+        for user in users {
+            sum ^= self.users.get(*user as usize).map_or(0, |user| user.page);
+        }
+        for page in pages {
+            let page = self.pages.get(*page as usize);
+            sum ^= page.map_or(0, |page| page.url.first().map_or(0, |&byte| byte.into()));
+        }
+        for user in users.iter().filter_map(|at| self.users.get(*at as usize)) {
+            let neighbours = [user.older, user.newer, user.page_older, user.page_newer];
+            for at in neighbours {
+                sum ^= self.users.get(at as usize).map_or(0, |user| user.seen);
+            }
+            let name = self.names.get(user.name, user.name_length);
+            sum ^= name.first().map_or(0, |&byte| byte.into());
+        }
+        for page in pages.iter().filter_map(|at| self.pages.get(*at as usize)) {
+            let newest = self.users.get(page.newest as usize);
+            sum ^= newest.map_or(0, |user| user.seen);
+        }
+        std::hint::black_box(sum);
+    }
+
+    /// Applies a hit of a user that was found or not; `page` is where the page may be.
+    fn apply(&mut self, user: &[u8], url: &[u8], hashes: Hashes, found: u32, page: u32) {
+        if found == NONE {
+            let at = self.add_user(user, hashes.user);
+            let page = self.page_for(url, hashes.page, page);
+            return self.link(at, page);
+        }
+        let old = self.users[found as usize].page;
+        self.unlink(found);
+        let page = self.page_for(url, hashes.page, page);
+        self.link(found, page);
+        self.forget_if_empty(old);
     }
 
     /// How many users are on a page.
@@ -206,11 +291,8 @@ impl Presence {
 
     /// Where a user is.
     pub fn find_user(&self, name: &[u8]) -> Option<Visit<'_>> {
-        let hash = self.hasher.hash_one(name);
-        let at = self
-            .by_name
-            .find(hash, |&at| *self.users[at as usize].name == *name)?;
-        Some(self.visit(&self.users[*at as usize]))
+        let at = self.find_name(name, self.hash(name));
+        Some(self.visit(self.users.get(at as usize)?))
     }
 
     /// The pages with most users, most first, and by name where they have equally many.
@@ -226,94 +308,121 @@ impl Presence {
         pages
     }
 
+    /// Bytes of memory for users, without pages.
+    pub fn user_bytes(&self) -> usize {
+        self.users.capacity() * size_of::<User>()
+            + self.free_users.capacity() * size_of::<u32>()
+            + self.by_name.bytes()
+            + self.names.bytes()
+    }
+
     fn visit<'a>(&'a self, user: &'a User) -> Visit<'a> {
         Visit {
-            user: &user.name,
+            user: self.names.get(user.name, user.name_length),
             page: &self.pages[user.page as usize].url,
             age: self.now - user.seen,
         }
     }
 
-    fn find_page(&self, page: &[u8]) -> Option<u32> {
-        if page == OTHER {
-            return Some(OTHER_PAGE);
+    /// Keyed, so that nobody outside can make names that meet.
+    fn hash(&self, name: &[u8]) -> u32 {
+        (self.hasher.hash_one(name) >> 32) as u32
+    }
+
+    fn is_called(&self, at: u32, name: &[u8]) -> bool {
+        let user = &self.users[at as usize];
+        is_same(self.names.get(user.name, user.name_length), name)
+    }
+
+    fn find_name(&self, name: &[u8], hash: u32) -> u32 {
+        self.by_name.find(hash, |at| self.is_called(at, name))
+    }
+
+    fn find_page(&self, url: &[u8]) -> Option<u32> {
+        let page = self.find_url(url, self.hash(url));
+        (page != NONE).then_some(page)
+    }
+
+    fn find_url(&self, url: &[u8], hash: u32) -> u32 {
+        if url == OTHER {
+            return OTHER_PAGE;
         }
-        let hash = self.hasher.hash_one(page);
         self.by_url
-            .find(hash, |&at| *self.pages[at as usize].url == *page)
-            .copied()
+            .find(hash, |at| is_same(&self.pages[at as usize].url, url))
     }
 
     /// A new user, in no list yet.
-    fn add_user(&mut self, name: &[u8], hash: u64) -> u32 {
+    fn add_user(&mut self, name: &[u8], hash: u32) -> u32 {
         if self.by_name.len() >= self.limits.users_max as usize && self.oldest != NONE {
             self.evicted += 1;
             self.remove(self.oldest);
         }
+        self.user_changes += 1;
         let user = User {
-            name: name.into(),
-            seen: 0,
-            page: OTHER_PAGE,
             older: NONE,
             newer: NONE,
             page_older: NONE,
             page_newer: NONE,
+            page: OTHER_PAGE,
+            seen: 0,
+            name: self.names.insert(name),
+            name_length: name.len() as u8,
         };
         let at = place(&mut self.users, &mut self.free_users, user);
-        let (users, hasher) = (&self.users, &self.hasher);
-        self.by_name
-            .insert_unique(hash, at, |&at| hasher.hash_one(&*users[at as usize].name));
+        self.by_name.insert(hash, at);
         at
     }
 
-    /// The page of this URL, made if there is room.
-    fn page_for(&mut self, url: &[u8]) -> u32 {
-        if let Some(at) = self.find_page(url) {
-            return at;
+    /// The page with this URL, which may be `guess`; a new one if there is room.
+    fn page_for(&mut self, url: &[u8], hash: u32, guess: u32) -> u32 {
+        // A page that has gone has no URL.
+        let guessed = self.pages.get(guess as usize);
+        if !url.is_empty() && guessed.is_some_and(|page| is_same(&page.url, url)) {
+            return guess;
+        }
+        let found = self.find_url(url, hash);
+        if found != NONE {
+            return found;
         }
         if self.by_url.len() >= self.limits.pages_max as usize {
             return OTHER_PAGE;
         }
         let page = Page {
             url: url.into(),
+            hash,
             users: 0,
             newest: NONE,
         };
         let at = place(&mut self.pages, &mut self.free_pages, page);
-        let (pages, hasher) = (&self.pages, &self.hasher);
-        let hash = hasher.hash_one(url);
-        self.by_url
-            .insert_unique(hash, at, |&at| hasher.hash_one(&*pages[at as usize].url));
+        self.by_url.insert(hash, at);
         at
     }
 
     /// Drops a page without users.
     fn forget_if_empty(&mut self, at: u32) {
-        if at == OTHER_PAGE || self.pages[at as usize].users > 0 {
+        let page = &mut self.pages[at as usize];
+        if at == OTHER_PAGE || page.users > 0 {
             return;
         }
-        let url = std::mem::take(&mut self.pages[at as usize].url);
-        if let Ok(entry) = self
-            .by_url
-            .find_entry(self.hasher.hash_one(&*url), |&one| one == at)
-        {
-            entry.remove();
-        }
+        page.url = Box::default();
+        self.by_url.remove(page.hash, at);
         self.free_pages.push(at);
     }
 
     /// Takes a user out of everything.
     fn remove(&mut self, at: u32) {
-        let page = self.users[at as usize].page;
+        self.user_changes += 1;
+        let User {
+            page,
+            name,
+            name_length,
+            ..
+        } = self.users[at as usize];
         self.unlink(at);
         self.forget_if_empty(page);
-        let name = std::mem::take(&mut self.users[at as usize].name);
-        if let Ok(entry) = self
-            .by_name
-            .find_entry(self.hasher.hash_one(&*name), |&one| one == at)
-        {
-            entry.remove();
-        }
+        let hash = self.hash(self.names.get(name, name_length));
+        self.by_name.remove(hash, at);
+        self.names.remove(name, name_length);
         self.free_users.push(at);
     }
 
@@ -368,174 +477,33 @@ impl Presence {
     }
 }
 
+/// As `==`, without a call: names are short, and most often the same.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    a.len() == b.len()
+        && a_rest.len() == b_rest.len()
+        && a.iter().zip(b).all(|(a, b)| a == b)
+        && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
+}
+
+fn cut_name(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(USER_BYTES_MAX)]
+}
+
+fn cut_url(url: &[u8]) -> &[u8] {
+    &url[..url.len().min(PAGE_BYTES_MAX)]
+}
+
 /// Puts a value into a free place, or a new one.
-///
-/// Room grows by an eighth, not to the double: most of the memory is here.
 fn place<T>(places: &mut Vec<T>, free: &mut Vec<u32>, value: T) -> u32 {
     if let Some(at) = free.pop() {
         places[at as usize] = value;
         return at;
     }
-    if places.len() == places.capacity() {
-        places.reserve_exact((places.len() / 8).max(64));
-    }
+    texts::reserve(places, 1);
     places.push(value);
     (places.len() - 1) as u32
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        window: 1800,
-        users_max: 1000,
-        pages_max: 1000,
-    };
-
-    #[test]
-    fn online_for_1800_seconds_and_not_for_1801() {
-        let mut presence = Presence::new(LIMITS);
-        presence.advance(5000);
-        presence.hit(b"ann", b"/x");
-        presence.advance(6800);
-        assert_eq!(presence.find_user(b"ann").unwrap().age, 1800);
-        assert_eq!((presence.user_count(), presence.users_on(b"/x")), (1, 1));
-        presence.advance(6801);
-        assert_eq!(presence.find_user(b"ann"), None);
-        assert_eq!((presence.user_count(), presence.users_on(b"/x")), (0, 0));
-        assert_eq!(presence.page_count(), 0);
-    }
-
-    #[test]
-    fn time_does_not_go_back() {
-        let mut presence = Presence::new(LIMITS);
-        presence.advance(100);
-        presence.advance(50);
-        presence.hit(b"ann", b"/x");
-        presence.advance(107);
-        assert_eq!(presence.find_user(b"ann").unwrap().age, 7);
-    }
-
-    #[test]
-    fn a_page_lists_its_newest_first() {
-        let mut presence = Presence::new(LIMITS);
-        for (second, user) in ["ann", "bob", "cy", "ann"].into_iter().enumerate() {
-            presence.advance(second as u32);
-            presence.hit(user.as_bytes(), b"/x");
-        }
-        let visits: Vec<_> = presence.visits_on(b"/x").map(|v| (v.user, v.age)).collect();
-        assert_eq!(visits, [(&b"ann"[..], 0), (b"cy", 1), (b"bob", 2)]);
-    }
-
-    #[test]
-    fn a_user_costs_little() {
-        assert!(size_of::<User>() <= 40);
-    }
-
-    /// The same by searching through everything.
-    #[derive(Default)]
-    struct Naive {
-        now: u32,
-        order: u64,
-        users: BTreeMap<Vec<u8>, (u32, u64, Vec<u8>)>,
-    }
-
-    impl Naive {
-        fn advance(&mut self, now: u32, limits: Limits) {
-            self.now = self.now.max(now);
-            self.users
-                .retain(|_, (seen, ..)| self.now <= *seen + limits.window);
-        }
-
-        fn hit(&mut self, user: &[u8], page: &[u8], limits: Limits) {
-            self.order += 1;
-            if !self.users.contains_key(user) && self.users.len() == limits.users_max as usize {
-                let oldest = self.users.iter().min_by_key(|(_, (_, order, _))| *order);
-                let oldest = oldest.unwrap().0.clone();
-                self.users.remove(&oldest);
-            }
-            self.users.remove(user);
-            let mut pages: Vec<_> = self.users.values().map(|(.., page)| &page[..]).collect();
-            pages.retain(|page| *page != OTHER);
-            pages.sort();
-            pages.dedup();
-            // A user that leaves the last place on its page makes room only after it has gone.
-            let room = pages.len() < limits.pages_max as usize || pages.contains(&page);
-            let page = if room { page } else { OTHER };
-            self.users
-                .insert(user.to_vec(), (self.now, self.order, page.to_vec()));
-        }
-
-        fn on(&self, page: &[u8]) -> Vec<(Vec<u8>, u32)> {
-            let on = self.users.iter().filter(|(_, (.., p))| p == page);
-            let mut on: Vec<_> = on.collect();
-            on.sort_by_key(|(_, (_, order, _))| std::cmp::Reverse(*order));
-            on.into_iter()
-                .map(|(user, (seen, ..))| (user.clone(), self.now - seen))
-                .collect()
-        }
-    }
-
-    fn agrees(presence: &Presence, naive: &Naive) -> Result<(), TestCaseError> {
-        prop_assert_eq!(presence.user_count(), naive.users.len());
-        let mut counts = BTreeMap::<&[u8], u32>::new();
-        for (user, (seen, _, page)) in &naive.users {
-            let visit = presence.find_user(user).unwrap();
-            prop_assert_eq!((visit.page, visit.age), (&page[..], naive.now - seen));
-            *counts.entry(page).or_default() += 1;
-        }
-        for (page, count) in &counts {
-            prop_assert_eq!(presence.users_on(page), *count);
-            let visits = presence.visits_on(page).map(|v| (v.user.to_vec(), v.age));
-            prop_assert_eq!(visits.collect::<Vec<_>>(), naive.on(page));
-        }
-        let mut top: Vec<_> = counts.into_iter().collect();
-        top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        top.truncate(3);
-        prop_assert_eq!(presence.top_pages(3), top);
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn it_agrees_with_the_naive_model(
-            steps in proptest::collection::vec((0..4u32, 0..12u8, 0..8u8), 1..200),
-            window in 0..12u32,
-            users_max in 1..12u32,
-        ) {
-            let limits = Limits { window, users_max, pages_max: 1000 };
-            let (mut presence, mut naive) = (Presence::new(limits), Naive::default());
-            let mut now = 10;
-            for (pause, user, page) in steps {
-                now += pause;
-                presence.advance(now);
-                naive.advance(now, limits);
-                presence.hit(&[user], &[b'/', page]);
-                naive.hit(&[user], &[b'/', page], limits);
-                agrees(&presence, &naive)?;
-            }
-        }
-
-        #[test]
-        fn pages_without_room_are_other(
-            hits in proptest::collection::vec((0..9u8, 0..9u8), 1..100),
-            pages_max in 0..5u32,
-        ) {
-            let limits = Limits { pages_max, ..LIMITS };
-            let mut presence = Presence::new(limits);
-            let mut users = std::collections::BTreeSet::new();
-            for (user, page) in hits {
-                presence.hit(&[user], &[b'/', page]);
-                users.insert(user);
-                prop_assert!(presence.page_count() <= pages_max as usize);
-                let sum: u32 = presence.top_pages(100).iter().map(|(_, users)| users).sum();
-                prop_assert_eq!(sum as usize, users.len());
-            }
-        }
-    }
-}
+mod tests;

@@ -30,9 +30,10 @@ use std::time::{Duration, Instant};
 
 use group::{Cause, GroupId, Membership, Name};
 
+use crate::hits::Hits;
 use crate::presence::Limits;
 use crate::snapshot::{self, Malformed, Reader};
-use crate::table::{Table, UserAndPage};
+use crate::table::Table;
 use backlog::Backlog;
 use message::{Claim, Message};
 pub use taker::BYTES_PER_SECOND;
@@ -147,16 +148,14 @@ impl Replica {
         matches!(self.standing, Standing::Holding)
     }
 
-    /// What a line says: its stamp, and who has loaded which page.
-    pub fn handle_line(&mut self, stamp: Option<u64>, hit: Option<UserAndPage<'_>>, now: Instant) {
-        match &mut self.standing {
-            Standing::Taking(taking) => {
-                if taking.backlog.push(stamp, hit).is_err() {
-                    self.fail(now);
-                }
-            }
+    /// Whole lines of the log.
+    pub fn handle_lines(&mut self, hits: &mut Hits, lines: &[u8], now: Instant) {
+        let Standing::Taking(taking) = &mut self.standing else {
             // Who asks answers as well as it can.
-            _ => self.table.take(stamp, hit),
+            return self.table.take_lines(hits, lines);
+        };
+        if taking.backlog.push_lines(hits, lines).is_err() {
+            self.fail(now);
         }
     }
 

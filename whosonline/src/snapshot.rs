@@ -114,8 +114,7 @@ impl Reader {
     pub fn finish(mut self) -> Result<Table, Malformed> {
         self.table.clock = self.clock.ok_or(Malformed)?;
         self.table.since = self.since;
-        let now = u32::try_from(self.table.clock.now()).unwrap_or(u32::MAX);
-        self.table.presence.advance(now);
+        self.table.presence.advance(self.table.seconds());
         Ok(self.table)
     }
 }

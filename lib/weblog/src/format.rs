@@ -105,11 +105,21 @@ impl Parser {
     /// Errors: the line is not of the format, or ends before its status (or before all that is
     /// wanted, where that stands further left).
     pub fn parse<'a>(&self, line: &'a [u8]) -> Result<Fields<'a>, Unparsed> {
+        let mut fields = Fields::default();
+        self.parse_into(line, &mut fields)?;
+        Ok(fields)
+    }
+
+    /// As [`parse`](Self::parse), for who reads millions of lines: nothing is moved.
+    ///
+    /// What was in `fields` before is gone, also after an error.
+    pub fn parse_into<'a>(&self, line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Unparsed> {
+        *fields = Fields::default();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match &self.kind {
-            ParserKind::Text(program) => program.run(line),
-            ParserKind::Json(keys) => keys.find(line, &self.wanted),
+            ParserKind::Text(program) => program.run(line, fields),
+            ParserKind::Json(keys) => keys.find(line, &self.wanted, fields),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What lines have said since the place of a snapshot that is still on its way.
 
+use memchr::memchr_iter;
+
+use crate::hits::Hits;
 use crate::table::UserAndPage;
 
 /// Bound: bytes that are kept; what is more makes the snapshot fail.
@@ -21,11 +24,17 @@ pub(super) struct Backlog(Vec<u8>);
 pub(super) struct Full;
 
 impl Backlog {
-    pub(super) fn push(
-        &mut self,
-        stamp: Option<u64>,
-        hit: Option<UserAndPage<'_>>,
-    ) -> Result<(), Full> {
+    pub(super) fn push_lines(&mut self, hits: &mut Hits, lines: &[u8]) -> Result<(), Full> {
+        let mut begin = 0;
+        for end in memchr_iter(b'\n', lines) {
+            let (stamp, hit) = hits.read(&lines[begin..end]);
+            self.push(stamp, hit.as_ref().map(|hit| (&*hit.user, &*hit.page)))?;
+            begin = end + 1;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, stamp: Option<u64>, hit: Option<UserAndPage<'_>>) -> Result<(), Full> {
         // The table cuts names at the same length.
         let cut = |name: &'_ [u8]| name.len().min(usize::from(NO_HIT) - 1);
         let (user, page) = hit.unwrap_or_default();

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 
+use weblog::format::{Field, Format};
+
 use super::*;
+use crate::hits::Rules;
 use crate::snapshot::PART_BYTES_MAX;
 
 const LIMITS: Limits = Limits {
@@ -31,6 +34,7 @@ struct Session {
 
 /// The bus. What a session sends is ordered at once, which is one of the orders that can be.
 struct World {
+    hits: Hits,
     sessions: BTreeMap<Name, Session>,
     now: Instant,
     time: u64,
@@ -42,7 +46,17 @@ struct World {
 
 impl World {
     fn new() -> World {
+        let rules = Rules {
+            format: Format::parse("%u %{%s}t %>s \"%r\"").unwrap(),
+            user: Field::User,
+            anonymous: false,
+            status: (200, 399),
+            methods: vec!["GET".to_owned()],
+            skipped_suffixes: Vec::new(),
+            query: false,
+        };
         World {
+            hits: Hits::new(rules),
             sessions: BTreeMap::new(),
             now: Instant::now(),
             time: 1000,
@@ -148,9 +162,14 @@ impl World {
         match delivery {
             Delivery::Line(time, user, page) => {
                 session.position.1 += 1;
-                let (user, page) = ([user], [b'/', page]);
-                let hit = (user != [0]).then_some((&user[..], &page[..]));
-                replica.handle_line(Some(time), hit, self.now);
+                // Some have no name, which is a stamp without a hit.
+                let user = if user == 0 {
+                    "-".to_owned()
+                } else {
+                    format!("u{user}")
+                };
+                let line = format!("{user} {time} 200 \"GET /{page} HTTP/1.1\"\n");
+                replica.handle_lines(&mut self.hits, line.as_bytes(), self.now);
             }
             Delivery::Members(membership) => {
                 session.position = (membership.gid, 0);

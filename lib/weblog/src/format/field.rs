@@ -81,17 +81,20 @@ pub struct Fields<'a> {
     pub(super) json: bool,
 }
 
-impl<'a> Fields<'a> {
-    /// Most fields that a parser looks for: every one of ours, and a cookie.
-    pub const COUNT_MAX: usize = 12;
-
-    pub(super) fn none(json: bool) -> Fields<'a> {
+impl Default for Fields<'_> {
+    /// No field was found.
+    fn default() -> Self {
         Fields {
             values: [None; Fields::COUNT_MAX],
             outcome: Outcome::Whole,
-            json,
+            json: false,
         }
     }
+}
+
+impl<'a> Fields<'a> {
+    /// Most fields that a parser looks for: every one of ours, and a cookie.
+    pub const COUNT_MAX: usize = 12;
 
     /// Whether all wanted fields were complete.
     pub fn outcome(&self) -> Outcome {
@@ -100,6 +103,7 @@ impl<'a> Fields<'a> {
 
     /// A field's bytes as the server logged them; none if the line has it not. `-`, by which
     /// servers write an absent value, is none too.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<Cow<'a, [u8]>> {
         let value = self.values[index]?;
         if self.json && memchr(b'\\', value).is_some() {

@@ -83,7 +83,8 @@ impl Keys {
         &self,
         line: &'a [u8],
         wanted: &[Field],
-    ) -> Result<Fields<'a>, Unparsed> {
+        fields: &mut Fields<'a>,
+    ) -> Result<(), Unparsed> {
         let mut walk = Walk {
             keys: self,
             rest: line.trim_ascii_start(),
@@ -95,9 +96,9 @@ impl Keys {
             return Err(Unparsed);
         }
         let whole = walk.object(b"", 0).is_some() || walk.left == 0;
-        let mut fields = Fields::none(true);
+        fields.json = true;
         fields.values[..wanted.len()].copy_from_slice(&walk.values[..wanted.len()]);
-        self.split_request(wanted, &walk.values, &mut fields);
+        self.split_request(wanted, &walk.values, fields);
         if !whole {
             let status = wanted.iter().position(|field| *field == Field::Status);
             let found = status.map_or_else(
@@ -109,7 +110,7 @@ impl Keys {
             }
             fields.outcome = Outcome::Cut;
         }
-        Ok(fields)
+        Ok(())
     }
 
     /// Method and target out of the request line, where they have no keys of their own.

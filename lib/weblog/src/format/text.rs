@@ -97,14 +97,13 @@ impl Program {
         }
     }
 
-    pub(super) fn run<'a>(&self, line: &'a [u8]) -> Result<Fields<'a>, Unparsed> {
-        let mut fields = Fields::none(false);
+    pub(super) fn run<'a>(&self, line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Unparsed> {
         let mut rest = line.strip_prefix(self.head.as_slice()).ok_or(Unparsed)?;
         for (index, step) in self.moves.iter().enumerate() {
             let Some(length) = step.length(rest) else {
                 return self.cut(index, rest, fields);
             };
-            step.store.put(&rest[..length], &mut fields);
+            step.store.put(&rest[..length], fields);
             let after = &rest[length..];
             rest = match strip_literal(after, &step.literal) {
                 Some(rest) => rest,
@@ -115,7 +114,7 @@ impl Program {
                 None => return Err(Unparsed),
             };
         }
-        Ok(fields)
+        Ok(())
     }
 
     /// The line ends inside the field of this move, or before it if `rest` is empty.
@@ -123,10 +122,10 @@ impl Program {
         &self,
         index: usize,
         rest: &'a [u8],
-        mut fields: Fields<'a>,
-    ) -> Result<Fields<'a>, Unparsed> {
+        fields: &mut Fields<'a>,
+    ) -> Result<(), Unparsed> {
         if index == self.moves.len() {
-            return Ok(fields);
+            return Ok(());
         }
         // A status at the very end of the line is complete without what would follow it.
         let complete = self.moves[index].end != End::Quote && !rest.is_empty();
@@ -134,12 +133,12 @@ impl Program {
             return Err(Unparsed);
         }
         if !rest.is_empty() {
-            self.moves[index].store.put(rest, &mut fields);
+            self.moves[index].store.put(rest, fields);
         }
         if index + usize::from(complete) < self.moves.len() {
             fields.outcome = Outcome::Cut;
         }
-        Ok(fields)
+        Ok(())
     }
 }
 
@@ -159,6 +158,7 @@ fn end(step: &Step) -> End {
 
 impl Move {
     /// The length of the field at the start of `text`; none if it does not end.
+    #[inline]
     fn length(&self, text: &[u8]) -> Option<usize> {
         match self.end {
             End::Byte(byte) => find_byte(byte, text),
@@ -176,6 +176,7 @@ impl Move {
 }
 
 impl Store {
+    #[inline]
     fn put<'a>(&self, value: &'a [u8], fields: &mut Fields<'a>) {
         let present = (value != b"-").then_some(value);
         match self {

@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DAEMONS = groupd spreadlogd vipd imgcache whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants fuzz ci-simulate conformance bench-view bench-online bench-flood bench-logs torture install clean
+.PHONY: help build demo test check simulate mutants fuzz busy ci-simulate conformance bench-view bench-online bench-flood bench-logs torture install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -16,6 +16,7 @@ help:
 	@echo 'make mutants       plant each known bug and see the simulator catch it'
 	@echo 'make ci-simulate   the simulation at the size that CI asks for'
 	@echo 'make fuzz          feed every parser for SECONDS=60 each, or TARGET=name alone'
+	@echo 'make busy          both cores busy for SECONDS=600: no view may change'
 	@echo 'make conformance   http-cache-tests against imgcache and nginx; needs node and npm'
 	@echo 'make bench-view    how fast views change, in network namespaces'
 	@echo 'make bench-online  parsing and presence: lines per second, on one core'
@@ -69,6 +70,10 @@ conformance:
 	@./tools/need cargo cc node npm openssl
 	$(CARGO) build -p imgcache
 	@tests/conformance/run $${CARGO_TARGET_DIR:-target}/debug target/conformance
+
+busy:
+	$(CARGO) build --release --bins
+	SECONDS_BUSY=$(or $(SECONDS),600) tests/plays/busy.sh target/release
 
 bench-view:
 	$(CARGO) build --release --bins

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use group::name::Name;
@@ -10,11 +11,12 @@ use group::wire::{self, ByteOrder, Frame, Header, Hint, Kind, Request};
 use totem::event::{Class, Event, Notice, Service, Transmit};
 use totem::groups::{
     Attributes, Cause, GroupEvent, GroupId, GroupName, Groups, Membership, PrivateName, SessionId,
+    TooManyGroups,
 };
 use totem::time::Time;
 use totem::view::{MemberId, View};
 use totem::{State, Stats, Totem};
-use unixproc::log;
+use unixproc::log::{self, Throttle};
 
 use crate::config::Config;
 use crate::sessions::{self, Sessions};
@@ -22,6 +24,9 @@ use crate::sessions::{self, Sessions};
 /// What clients may have in the ring's queue, in bytes: several rotations of the token at full
 /// speed, and few enough that a message does not grow old in it.
 pub(crate) const SUBMIT_BYTES_MAX: usize = 4 << 20;
+
+/// How often a refused join is worth a line in the log.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The two state machines of the crate `totem`, connected.
 pub(crate) struct Bus {
@@ -33,6 +38,9 @@ pub(crate) struct Bus {
     // Bound: one request, which has at most 100 groups, or the KILL of one session at a time.
     waiting: VecDeque<(Service, Bytes)>,
     notices: VecDeque<Notice>,
+    joins_refused: u64,
+    /// Refused joins are logged by this.
+    refusals: Throttle,
     /// Scratch of [`deliver`](Self::deliver).
     events: Vec<GroupEvent>,
     leaving: bool,
@@ -50,6 +58,8 @@ impl Bus {
             names,
             waiting: VecDeque::new(),
             notices: VecDeque::new(),
+            joins_refused: 0,
+            refusals: Throttle::new(REFUSALS_INTERVAL),
             events: Vec::new(),
             leaving: false,
             left: false,
@@ -100,7 +110,7 @@ impl Bus {
                 sessions.close(id, "disconnect", None);
             }
             sessions::Event::Request { id, request, frame } => {
-                self.handle_request(now, id, request, &frame);
+                self.handle_request(now, id, request, &frame, sessions);
             }
             sessions::Event::Closed { id } => {
                 if let Some(kill) = self.groups.disconnect(id) {
@@ -110,7 +120,14 @@ impl Bus {
         }
     }
 
-    fn handle_request(&mut self, now: Time, id: SessionId, request: Request, frame: &Frame) {
+    fn handle_request(
+        &mut self,
+        now: Time,
+        id: SessionId,
+        request: Request,
+        frame: &Frame,
+        sessions: &mut Sessions,
+    ) {
         let mut groups = [GroupName::from_field([0; GroupName::BYTES]); wire::GROUPS_MAX];
         let fields = frame.groups.as_bytes().chunks_exact(GroupName::BYTES);
         let mut count = 0;
@@ -120,14 +137,7 @@ impl Bus {
         }
         let groups = &groups[..count];
         match request {
-            // Spread takes the first group only; clients that name more mean all of them.
-            Request::Join => {
-                for &group in groups {
-                    if let Some(join) = self.groups.join(id, group) {
-                        self.submit(now, Service::Agreed, join);
-                    }
-                }
-            }
+            Request::Join => self.join(now, id, &frame.header, groups, sessions),
             Request::Leave => {
                 for &group in groups {
                     if let Some(leave) = self.groups.leave(id, group) {
@@ -150,6 +160,40 @@ impl Bus {
             }
             Request::Kill => {}
         }
+    }
+
+    /// Spread takes the first group only; clients that name more mean all of them.
+    fn join(
+        &mut self,
+        now: Time,
+        id: SessionId,
+        request: &Header,
+        groups: &[GroupName],
+        sessions: &mut Sessions,
+    ) {
+        let mut refused = Vec::new();
+        for &group in groups {
+            match self.groups.join(id, group) {
+                Ok(Some(join)) => self.submit(now, Service::Agreed, join),
+                Ok(None) => {}
+                Err(TooManyGroups) => refused.push(name(&group)),
+            }
+        }
+        if refused.is_empty() {
+            return;
+        }
+        self.joins_refused += refused.len() as u64;
+        if let Some(repeated) = self.refusals.admit(Instant::now()) {
+            let held = self.groups.own_membership_count();
+            let fields: log::Fields = &[
+                ("session", &request.name),
+                ("memberships", &held),
+                ("repeated", &repeated),
+            ];
+            log::warning("join-refused", fields);
+        }
+        let refusal = wire::encode_refused_join(request, &refused);
+        sessions.send(&[id], |out| out.extend_from_slice(&refusal));
     }
 
     fn submit(&mut self, now: Time, service: Service, data: Bytes) {
@@ -239,6 +283,11 @@ impl Bus {
     /// The next thing for the log.
     pub(crate) fn take_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
+    }
+
+    /// Joins that had no room, group by group.
+    pub(crate) fn joins_refused(&self) -> u64 {
+        self.joins_refused
     }
 
     pub(crate) fn groups(&self) -> &Groups {

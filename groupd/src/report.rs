@@ -111,6 +111,11 @@ impl Report<'_> {
             ("group_messages_malformed", groups.malformed),
             ("group_exchanges", groups.exchanges),
             ("datagrams_sent", ports.sent),
+            (
+                "memberships",
+                self.bus.groups().own_membership_count() as u64,
+            ),
+            ("joins_refused", self.bus.joins_refused()),
             ("datagrams_received", ports.received),
             ("send_calls", ports.send_calls),
             ("send_full", ports.send_full),

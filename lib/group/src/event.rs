@@ -28,7 +28,8 @@ pub enum Event {
         /// The group that was left.
         group: Name,
     },
-    /// An access policy refused a request of this session. No daemon does so by default.
+    /// A request of this session is refused: groupd has no room for another membership, or an
+    /// access policy of a Spread daemon forbids it.
     Refused {
         /// What was asked for, as a type of the answer: a join is `CAUSED_BY_JOIN`.
         request: Kind,

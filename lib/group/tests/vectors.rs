@@ -7,7 +7,7 @@ use group::handshake::{ClientHandshake, ClientStep, DaemonHandshake, DaemonStep,
 use group::name::{DaemonName, Name, PrivateName};
 use group::wire::{
     ByteOrder, Cause, Frame, FrameDecoder, FrameError, GroupId, Hint, Kind, Limits, Request,
-    Service, encode_membership, encode_self_leave, encode_transition,
+    Service, encode_membership, encode_refused_join, encode_self_leave, encode_transition,
 };
 
 const LIST: &[u8] = b"\x05NULL ";
@@ -536,28 +536,38 @@ fn headers_that_end_a_session_are_known_before_their_data() {
 
 #[test]
 fn refused_requests_keep_the_stream_in_step() {
+    // Four bytes that no length counts hold what was asked for.
     let refused = capture(
-        r##"80 00 40 80 "#alice#localhost" 00 x16 01 00 00 00 80 00 00 80 00 00 00 00
-            80 01 00 80 "#alice#localhost" 00 x16"##,
+        r##"80 00 40 80 "#alice#localhost" 00 x16 02 00 00 00 80 00 00 80 00 00 00 00
+            00 01 00 00 "grp1" 00 x28 "#alice#localhost" 00 x16"##,
     );
-    let stream = [refused.clone(), safe()].concat();
+    let request = frames(FrameDecoder::for_requests(Limits::DAEMON), &join(), 1000).remove(0);
+    if cfg!(target_endian = "little") {
+        let written = encode_refused_join(&request.header, &[name("grp1")]);
+        assert_eq!(written, refused);
+    }
+    let stream = [refused, safe()].concat();
     let frames = frames(FrameDecoder::for_deliveries(Limits::CLIENT), &stream, 5);
-    let mut output = Vec::new();
-    frames[0].encode(&mut output);
-    // The original type is written without the marker, which nobody reads.
-    assert_eq!(output.len(), refused.len());
     let Ok(Event::Refused { request, groups }) = Event::from_frame(frames[0].clone()) else {
         panic!("not refused");
     };
     assert_eq!(request, Kind::CAUSED_BY_JOIN);
-    assert_eq!(
-        groups.iter().collect::<Vec<_>>(),
-        [name("#alice#localhost")]
-    );
+    let expected = [name("grp1"), name("#alice#localhost")];
+    assert_eq!(groups.iter().collect::<Vec<_>>(), expected);
     assert!(matches!(
         Event::from_frame(frames[1].clone()),
         Ok(Event::Message(_))
     ));
+}
+
+#[test]
+fn a_refusal_of_a_hundred_groups_has_no_room_for_the_last() {
+    let mut request = frames(FrameDecoder::for_requests(Limits::DAEMON), &join(), 1000).remove(0);
+    request.header.group_count = 100;
+    let refused = encode_refused_join(&request.header, &[name("grp1"); 100]);
+    let frame = frames(FrameDecoder::for_deliveries(Limits::CLIENT), &refused, 9).remove(0);
+    assert_eq!(frame.groups.len(), 100);
+    assert_eq!(frame.groups.iter().last(), Some(name("#alice#localhost")));
 }
 
 #[test]

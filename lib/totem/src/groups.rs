@@ -31,6 +31,7 @@ mod event;
 mod exchange;
 mod local;
 mod name;
+mod quota;
 mod sessions;
 mod table;
 #[cfg(test)]
@@ -46,14 +47,16 @@ use crate::view::{MemberId, Transition, View, ViewMember};
 
 pub use envelope::DESTINATIONS_MAX;
 pub use event::{Attributes, Cause, Destinations, GroupEvent, GroupId, Membership, SessionId};
-pub use local::{GROUPS_PER_SESSION_MAX, GroupSummary};
+pub use local::GroupSummary;
 pub use name::{DAEMON_NAME_BYTES_MAX, GroupName, PrivateName};
 pub use sessions::NotUnique;
+pub use quota::TooManyGroups;
 
 use envelope::{Envelope, Multicast};
 use exchange::{Exchange, Received, Stamp};
 use name::Member;
 use sessions::Sessions;
+use quota::Quota;
 use table::{Ranks, Table};
 
 /// Group ids made during a ring change have indices behind this one: some may settle in the ring,
@@ -67,6 +70,7 @@ pub struct Groups {
     names: BTreeMap<MemberId, String>,
     sessions: Sessions,
     table: Table,
+    quota: Quota,
     view: Option<View>,
     ranks: Ranks,
     /// The daemons that have seen all that this one has, in view order; this one is among them.
@@ -96,6 +100,7 @@ impl Groups {
             names,
             sessions: Sessions::default(),
             table: Table::default(),
+            quota: Quota::default(),
             view: None,
             ranks: Ranks::new(),
             synced: Vec::new(),

@@ -78,6 +78,33 @@ impl Frame {
     }
 }
 
+/// Writes the refusal of a join: `request` is its header, `groups` are those of its groups that it
+/// is refused for.
+///
+/// The requester's private group follows the groups, in the place of the hundredth if need be.
+///
+/// Source: what Spread's daemon answers where it has no room for another member.
+pub fn encode_refused_join(request: &Header, groups: &[Name]) -> Bytes {
+    let mut kind = Kind::REJECT_MESS;
+    if request.kind.intersects(Kind::SELF_DISCARD) {
+        kind = kind | Kind::SELF_DISCARD;
+    }
+    let groups = &groups[..groups.len().min(GROUPS_MAX - 1)];
+    let header = Header {
+        kind,
+        order: ByteOrder::NATIVE,
+        group_count: groups.len() as u32 + 1,
+        data_length: 0,
+        ..*request
+    };
+    let mut message = header.encode().to_vec();
+    message.extend_from_slice(&ByteOrder::NATIVE.write(Kind::CAUSED_BY_JOIN.bits()));
+    for group in groups.iter().chain([&request.name]) {
+        message.extend_from_slice(&group.to_field());
+    }
+    message.into()
+}
+
 /// A list of names as 32-byte fields.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Groups {

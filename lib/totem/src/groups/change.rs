@@ -14,6 +14,7 @@ impl Groups {
         out: &mut Vec<GroupEvent>,
     ) {
         if self.table.contains(&name, member) {
+            self.give_back(member);
             return;
         }
         let gid = self.next_gid();
@@ -50,6 +51,7 @@ impl Groups {
         let who = self.private_group_of(member);
         let session = self.local_session(member);
         self.remove_member(member, name, Cause::Leave(who), out);
+        self.give_back(member);
         if let Some((to, session)) = session
             && session.wants_membership
         {
@@ -64,7 +66,15 @@ impl Groups {
             self.remove_member(member, name, Cause::Disconnect(who), out);
         }
         if member.daemon == self.me {
+            self.quota.forget(member.name);
             self.sessions.release(member.name);
+        }
+    }
+
+    /// A member of mine holds one membership less than was counted.
+    fn give_back(&mut self, member: Member) {
+        if member.daemon == self.me {
+            self.quota.give_back(member.name);
         }
     }
 

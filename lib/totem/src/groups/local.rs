@@ -9,11 +9,9 @@ use bytes::Bytes;
 use super::envelope::{encode_join, encode_kill, encode_leave, encode_multicast};
 use super::event::{Attributes, Destinations, GroupId, SessionId};
 use super::name::{GroupName, Member, PrivateName};
+use super::quota::TooManyGroups;
 use super::sessions::{NotUnique, Session};
 use super::{Groups, private_group, private_groups};
-
-/// Groups that one session may be in: it cannot fill the table of all daemons.
-pub const GROUPS_PER_SESSION_MAX: usize = 16_384;
 
 /// A group in a list for tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +70,23 @@ impl Groups {
         self.sessions.len()
     }
 
-    /// A join to submit; `None` if the session is unknown or in [`GROUPS_PER_SESSION_MAX`] groups,
-    /// or if no group can have that name. Joining twice does nothing.
-    pub fn join(&self, id: SessionId, group: GroupName) -> Option<Bytes> {
-        let session = self.sessions.get(id)?;
-        if self.table.group_count_of(self.member(session)) >= GROUPS_PER_SESSION_MAX {
-            return None;
-        }
-        Some(encode_join(session.name, &group.joinable()?))
+    /// A join to submit; `None` if the session is unknown or no group can have that name. Joining
+    /// twice does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyGroups`] if the session, or all sessions together, have as many memberships as they
+    /// may; joins that are not delivered yet count.
+    pub fn join(
+        &mut self,
+        id: SessionId,
+        group: GroupName,
+    ) -> Result<Option<Bytes>, TooManyGroups> {
+        let (Some(session), Some(group)) = (self.sessions.get(id), group.joinable()) else {
+            return Ok(None);
+        };
+        self.quota.take(session.name)?;
+        Ok(Some(encode_join(session.name, &group)))
     }
 
     /// A leave to submit; `None` if the session is unknown or no group can have that name. Leaving
@@ -120,6 +127,11 @@ impl Groups {
             members: group.members().len(),
             local: group.receivers().len(),
         })
+    }
+
+    /// Memberships of the sessions of this daemon, joins that are not delivered yet included.
+    pub fn own_membership_count(&self) -> usize {
+        self.quota.total()
     }
 
     /// How many groups there are.

@@ -140,10 +140,6 @@ impl Table {
         self.memberships.get(&member).into_iter().flatten()
     }
 
-    pub(crate) fn group_count_of(&self, member: Member) -> usize {
-        self.memberships.get(&member).map_or(0, BTreeSet::len)
-    }
-
     /// Adds a member that the group, perhaps a new one, does not have; it has the id `gid` then.
     pub(crate) fn insert(
         &mut self,

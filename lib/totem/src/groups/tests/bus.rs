@@ -179,7 +179,9 @@ impl Bus {
     }
 
     pub(super) fn join(&mut self, id: SessionId, name: &str) {
-        self.submit(id, |groups| groups.join(id, group(name)));
+        self.submit(id, |groups| {
+            groups.join(id, group(name)).expect("room for a membership")
+        });
         self.oracle.expect_join(id, group(name));
     }
 
@@ -375,6 +377,7 @@ impl Bus {
             );
             assert_eq!(daemon.groups.stats().malformed, 0);
             self.oracle.check_table(&daemon.groups);
+            self.oracle.check_quota(index, &daemon.groups);
             self.oracle.settled(index);
         }
         self.oracle.check();

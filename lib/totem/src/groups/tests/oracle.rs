@@ -356,6 +356,16 @@ impl Oracle {
         }
     }
 
+    /// What a daemon counts for its sessions is what they hold.
+    pub(super) fn check_quota(&self, daemon: usize, groups: &Groups) {
+        let own = self
+            .sessions
+            .values()
+            .filter(|trace| trace.daemon == daemon);
+        let joined = own.flat_map(|trace| trace.joined.iter().flatten()).count();
+        assert_eq!(groups.own_membership_count(), joined, "daemon {daemon}");
+    }
+
     /// G8: the table of a daemon holds exactly who has joined and lives.
     pub(super) fn check_table(&self, groups: &Groups) {
         let mut expected: BTreeMap<GroupName, BTreeSet<GroupName>> = BTreeMap::new();

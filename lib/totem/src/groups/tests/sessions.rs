@@ -2,8 +2,9 @@
 
 use super::bus::{Bus, Ending};
 use super::{group, private_name};
+use crate::groups::quota::MEMBERSHIPS_OF_SESSION_MAX;
 use crate::groups::{
-    Attributes, GROUPS_PER_SESSION_MAX, GroupName, Groups, NotUnique, PrivateName, SessionId,
+    Attributes, GroupName, Groups, NotUnique, PrivateName, SessionId, TooManyGroups,
 };
 
 /// Daemons in configuration order: mid, zeta, alpha, omega, beta.
@@ -231,14 +232,14 @@ fn a_message_carries_what_its_sender_gave_and_a_slice_of_the_delivery() {
 fn what_cannot_be_submitted_is_refused_at_once() {
     let mut groups = Groups::new(crate::view::MemberId(1), Default::default());
     let (id, name) = (SessionId(7), PrivateName::new(b"a").unwrap());
-    assert_eq!(groups.join(id, group("g")), None);
+    assert_eq!(groups.join(id, group("g")), Ok(None));
     assert_eq!(groups.disconnect(id), None);
     groups.connect(id, name, true).unwrap();
     assert_eq!(groups.private_group(id), GroupName::new(b"#a#0.0.0.1"));
     assert_eq!(groups.connect(id, private_name("b"), true), Err(NotUnique));
     assert_eq!(groups.connect(SessionId(8), name, true), Err(NotUnique));
     for refused in ["", "#a#d"] {
-        assert_eq!(groups.join(id, group(refused)), None);
+        assert_eq!(groups.join(id, group(refused)), Ok(None));
         assert_eq!(groups.leave(id, group(refused)), None);
     }
     let send = |count: usize, length: usize| {
@@ -252,17 +253,40 @@ fn what_cannot_be_submitted_is_refused_at_once() {
 }
 
 #[test]
-fn a_session_can_be_in_a_bounded_number_of_groups() {
+fn joins_count_before_they_are_delivered_and_as_long_as_they_last() {
     let mut bus = Bus::new(1);
-    let id = bus.connect(0, "greedy", true);
-    for number in 0..GROUPS_PER_SESSION_MAX {
+    let id = bus.connect(0, "greedy", false);
+    let share = MEMBERSHIPS_OF_SESSION_MAX;
+    for number in 0..share {
         bus.join(id, &format!("g{number}"));
     }
+    // Nothing is delivered yet: a burst gets no more than its share either.
+    let groups = &mut bus.daemons[0].groups;
+    assert_eq!(groups.join(id, group("onemore")), Err(TooManyGroups));
+    assert_eq!(
+        (groups.group_count(), groups.own_membership_count()),
+        (0, share)
+    );
     bus.flow();
     let groups = &mut bus.daemons[0].groups;
-    assert_eq!(groups.join(id, group("onemore")), None);
-    assert_eq!(groups.group_count(), GROUPS_PER_SESSION_MAX);
+    assert_eq!(groups.join(id, group("onemore")), Err(TooManyGroups));
+    assert_eq!(
+        (groups.group_count(), groups.own_membership_count()),
+        (share, share)
+    );
+
+    bus.leave(id, "g1");
+    bus.leave(id, "g1");
+    bus.flow();
+    bus.join(id, "g0");
+    bus.flow();
+    assert_eq!(bus.daemons[0].groups.own_membership_count(), share - 1);
+    bus.join(id, "onemore");
     bus.disconnect(id);
     bus.flow();
-    assert_eq!(bus.daemons[0].groups.group_count(), 0);
+    let groups = &bus.daemons[0].groups;
+    assert_eq!(
+        (groups.group_count(), groups.own_membership_count()),
+        (0, 0)
+    );
 }

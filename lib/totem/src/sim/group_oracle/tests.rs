@@ -183,7 +183,7 @@ fn destinations(group: &str) -> Destinations {
         );
     };
     let join = groups.join(SessionId(1), name(group)).unwrap();
-    deliver(&mut groups, join);
+    deliver(&mut groups, join.unwrap());
     let message = groups.multicast(
         SessionId(1),
         Attributes::default(),

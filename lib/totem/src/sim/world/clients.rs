@@ -151,7 +151,9 @@ impl World<'_> {
         let join = process
             .groups
             .join(client.session, group)
-            .expect("is connected, and the name is good");
+            .ok()
+            .flatten()
+            .expect("is connected, the name is good, and there is room");
         self.tell_now(&format_args!("p{:<3} {private} joins {group}", id.0));
         self.submit(host, Service::Agreed, &join);
     }

@@ -110,12 +110,12 @@ impl Report<'_> {
             ("queued_bytes", self.bus.queued_bytes() as u64),
             ("group_messages_malformed", groups.malformed),
             ("group_exchanges", groups.exchanges),
-            ("datagrams_sent", ports.sent),
             (
                 "memberships",
                 self.bus.groups().own_membership_count() as u64,
             ),
             ("joins_refused", self.bus.joins_refused()),
+            ("datagrams_sent", ports.sent),
             ("datagrams_received", ports.received),
             ("send_calls", ports.send_calls),
             ("send_full", ports.send_full),

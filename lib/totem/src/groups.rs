@@ -49,14 +49,14 @@ pub use envelope::DESTINATIONS_MAX;
 pub use event::{Attributes, Cause, Destinations, GroupEvent, GroupId, Membership, SessionId};
 pub use local::GroupSummary;
 pub use name::{DAEMON_NAME_BYTES_MAX, GroupName, PrivateName};
-pub use sessions::NotUnique;
 pub use quota::TooManyGroups;
+pub use sessions::NotUnique;
 
 use envelope::{Envelope, Multicast};
 use exchange::{Exchange, Received, Stamp};
 use name::Member;
-use sessions::Sessions;
 use quota::Quota;
+use sessions::Sessions;
 use table::{Ranks, Table};
 
 /// Group ids made during a ring change have indices behind this one: some may settle in the ring,
@@ -69,8 +69,8 @@ pub struct Groups {
     me: MemberId,
     names: BTreeMap<MemberId, String>,
     sessions: Sessions,
-    table: Table,
     quota: Quota,
+    table: Table,
     view: Option<View>,
     ranks: Ranks,
     /// The daemons that have seen all that this one has, in view order; this one is among them.
@@ -99,8 +99,8 @@ impl Groups {
             me,
             names,
             sessions: Sessions::default(),
-            table: Table::default(),
             quota: Quota::default(),
+            table: Table::default(),
             view: None,
             ranks: Ranks::new(),
             synced: Vec::new(),

@@ -7,11 +7,15 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use memchr::memchr;
 
 use super::Message;
 
-/// Bound: data sent and not confirmed, in bytes.
+/// Bound: data sent and not confirmed, in bytes, with what the messages cost beside it.
 const WINDOW_BYTES: usize = 4 << 20;
+
+/// What a message costs beside its data: its place in the queue and its part of an allocation.
+const MESSAGE_OVERHEAD: usize = 128;
 
 /// A marker follows at the latest after this many bytes of data.
 const MARKER_INTERVAL_BYTES: usize = 256 << 10;
@@ -51,13 +55,17 @@ pub struct Outbox {
     /// only so many intervals.
     markers: VecDeque<(u64, usize)>,
     next_marker: u64,
+    /// Whether the message that was queued last is a piece of a line that goes on.
+    in_line: bool,
+    /// Whether what follows, up to the end of a line, belongs to one that was dropped.
+    dropping_line: bool,
     dropped_lines: u64,
     dropped_bytes: u64,
     resent_lines: u64,
 }
 
 impl Outbox {
-    /// An empty queue of at most `bytes_max` bytes of data.
+    /// An empty queue of at most `bytes_max` bytes, with what the messages cost beside their data.
     pub fn new(when_full: WhenFull, bytes_max: usize) -> Outbox {
         Outbox {
             when_full,
@@ -69,6 +77,8 @@ impl Outbox {
             unmarked_bytes: 0,
             markers: VecDeque::new(),
             next_marker: 0,
+            in_line: false,
+            dropping_line: false,
             dropped_lines: 0,
             dropped_bytes: 0,
             resent_lines: 0,
@@ -78,18 +88,54 @@ impl Outbox {
     /// Queues a message; one that finds the queue full is dropped, unless the policy is to block:
     /// then the caller has stopped reading, and what it had read already is let in.
     ///
-    /// Gives whether it was queued.
-    pub fn push(&mut self, message: Message) -> bool {
-        if self.when_full == WhenFull::Drop
-            && self.queue_bytes + message.data.len() > self.bytes_max
-        {
-            self.dropped_lines += message.lines;
-            self.dropped_bytes += message.data.len() as u64;
+    /// Of a line in several messages all that is not queued yet is dropped with the first piece;
+    /// what is, is ended with a newline, so that it does not run into the next line. Gives whether
+    /// the message was queued.
+    pub fn push(&mut self, mut message: Message) -> bool {
+        if self.dropping_line && !self.skip_line(&mut message) {
             return false;
         }
-        self.queue_bytes += message.data.len();
+        let is_full = self.queue_bytes + cost(&message) > self.bytes_max;
+        if self.when_full == WhenFull::Drop && is_full {
+            self.drop_message(&message);
+            return false;
+        }
+        self.in_line = message.lines == 0;
+        self.queue_bytes += cost(&message);
         self.queue.push_back(message);
         true
+    }
+
+    /// Takes the rest of a dropped line off a message; gives whether anything is left.
+    fn skip_line(&mut self, message: &mut Message) -> bool {
+        let end = memchr(b'\n', &message.data).map(|newline| newline + 1);
+        let rest = message.data.split_off(end.unwrap_or(message.data.len()));
+        self.dropped_bytes += message.data.len() as u64;
+        message.input_bytes = message
+            .input_bytes
+            .saturating_sub(message.data.len() as u64);
+        message.data = rest;
+        if end.is_some() {
+            self.dropping_line = false;
+            self.dropped_lines += 1;
+            message.lines -= 1;
+        }
+        !message.data.is_empty()
+    }
+
+    fn drop_message(&mut self, message: &Message) {
+        if std::mem::take(&mut self.in_line) {
+            let end = Message {
+                data: Bytes::from_static(b"\n"),
+                lines: 0,
+                input_bytes: 0,
+            };
+            self.queue_bytes += cost(&end);
+            self.queue.push_back(end);
+        }
+        self.dropping_line = message.lines == 0;
+        self.dropped_lines += message.lines;
+        self.dropped_bytes += message.data.len() as u64;
     }
 
     /// Whether input may be read: always, if messages are dropped when full.
@@ -113,10 +159,10 @@ impl Outbox {
             return None;
         }
         let message = self.queue.pop_front()?;
-        let length = message.data.len();
-        self.queue_bytes -= length;
-        self.sent_bytes += length;
-        self.unmarked_bytes += length;
+        let cost = cost(&message);
+        self.queue_bytes -= cost;
+        self.sent_bytes += cost;
+        self.unmarked_bytes += cost;
         let data = message.data.clone();
         self.sent.push_back(message);
         Some(Outgoing::Data(data))
@@ -136,7 +182,7 @@ impl Outbox {
         }
         let mut input_bytes = 0;
         for message in self.sent.drain(..confirmed) {
-            self.sent_bytes -= message.data.len();
+            self.sent_bytes -= cost(&message);
             input_bytes += message.input_bytes;
         }
         input_bytes
@@ -149,7 +195,7 @@ impl Outbox {
         self.sent_bytes = 0;
         while let Some(message) = self.sent.pop_back() {
             self.resent_lines += message.lines;
-            self.queue_bytes += message.data.len();
+            self.queue_bytes += cost(&message);
             self.queue.push_front(message);
         }
     }
@@ -179,8 +225,14 @@ impl Outbox {
     }
 }
 
+/// What a message takes of the bounds.
+fn cost(message: &Message) -> usize {
+    message.data.len() + MESSAGE_OVERHEAD
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::{Cutter, Limits};
     use super::*;
 
     fn message(length: usize) -> Message {
@@ -257,15 +309,72 @@ mod tests {
 
     #[test]
     fn a_full_queue_blocks_or_drops() {
-        let mut outbox = Outbox::new(WhenFull::Block, 100);
+        let room = 100 + MESSAGE_OVERHEAD;
+        let mut outbox = Outbox::new(WhenFull::Block, room);
         assert!(outbox.push(message(99)) && outbox.wants_input());
         assert!(outbox.push(message(99)) && !outbox.wants_input());
         assert_eq!(outbox.dropped(), (0, 0));
 
-        let mut outbox = Outbox::new(WhenFull::Drop, 100);
+        let mut outbox = Outbox::new(WhenFull::Drop, room + MESSAGE_OVERHEAD);
         assert!(outbox.push(message(99)));
         assert!(!outbox.push(message(2)));
         assert!(outbox.push(message(1)) && outbox.wants_input());
         assert_eq!(outbox.dropped(), (1, 2));
+    }
+
+    #[test]
+    fn tiny_messages_fill_the_queue_too() {
+        let mut outbox = Outbox::new(WhenFull::Drop, 1 << 20);
+        let queued = (0..1 << 20).filter(|_| outbox.push(message(1))).count();
+        assert!(queued <= (1 << 20) / MESSAGE_OVERHEAD, "{queued}");
+        assert_eq!(outbox.dropped().0 + queued as u64, 1 << 20);
+    }
+
+    #[test]
+    fn a_line_in_pieces_is_dropped_as_a_whole() {
+        let limits = Limits {
+            message_bytes: 100,
+            line_bytes: 1000,
+            one_line: false,
+        };
+        let mut input = Vec::new();
+        for length in [50, 450, 30, 40, 950, 20, 250, 10, 10] {
+            input.extend(std::iter::repeat_n(b'a' + (length / 10) as u8 % 26, length));
+            input.push(b'\n');
+        }
+        let lines: Vec<&[u8]> = input.split_inclusive(|&byte| byte == b'\n').collect();
+        for room in 1..20 {
+            let mut outbox = Outbox::new(WhenFull::Drop, room * 150);
+            let mut cutter = Cutter::new(limits);
+            let (mut output, mut turn) = (Vec::new(), 0);
+            cutter.push(&input);
+            cutter.finish();
+            while let Some(message) = cutter.poll_message() {
+                outbox.push(message);
+                turn += 1;
+                if turn % 4 == 3 {
+                    take(&mut outbox, &mut output);
+                }
+            }
+            take(&mut outbox, &mut output);
+            let mut whole = 0;
+            for line in output.split_inclusive(|&byte| byte == b'\n') {
+                let part = line.strip_suffix(b"\n").expect("a line that has no end");
+                let same = lines.iter().any(|&input| input == line);
+                whole += u64::from(same);
+                assert!(same || lines.iter().any(|input| input.starts_with(part)));
+            }
+            assert_eq!(whole + outbox.dropped().0, lines.len() as u64, "{room}");
+        }
+    }
+
+    /// Sends all that is queued.
+    fn take(outbox: &mut Outbox, output: &mut Vec<u8>) {
+        while let Some(send) = outbox.poll_send() {
+            match send {
+                Outgoing::Data(data) => output.extend_from_slice(&data),
+                Outgoing::Marker(number) => assert!(number < 100),
+            }
+        }
     }
 }

@@ -11,15 +11,11 @@ use crate::presence::Presence;
 /// Most users in an answer.
 pub const USERS_MAX: usize = 30;
 
-/// Takes the first request off `input`, if it is all there, and gives its URL.
-pub fn take_request(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let length = usize::from(u16::from_be_bytes(*input.first_chunk()?));
-    if input.len() < 2 + length {
-        return None;
-    }
-    let url = input[2..2 + length].to_vec();
-    input.drain(..2 + length);
-    Some(url)
+/// The URL of the first request in `input` and the request's length, if it is all there.
+pub fn request(input: &[u8]) -> Option<(&[u8], usize)> {
+    let (length, rest) = input.split_first_chunk()?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    Some((rest.get(..length)?, 2 + length))
 }
 
 /// Appends the answer about a URL.
@@ -81,7 +77,10 @@ mod tests {
         let mut urls = Vec::new();
         for byte in b"\0\x02/x\0\0\0\x01/" {
             input.push(*byte);
-            urls.extend(take_request(&mut input));
+            if let Some((url, length)) = request(&input) {
+                urls.push(url.to_vec());
+                input.drain(..length);
+            }
         }
         assert_eq!(urls, [b"/x".to_vec(), b"".to_vec(), b"/".to_vec()]);
         assert_eq!(input, b"");

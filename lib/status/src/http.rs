@@ -4,12 +4,15 @@
 //! bounded by [`REQUEST_HEAD_BYTES_MAX`] and [`HTTP_CONNECTIONS_MAX`]. A peer that does not read
 //! its answer is not read from; one that does not read its events is cut off.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+
+use crate::basic;
+use crate::connections::{Connections, Step, Unread};
 
 /// Most connections at a time. When another one comes, the one that was silent longest is closed.
 pub const HTTP_CONNECTIONS_MAX: usize = 64;
@@ -20,11 +23,6 @@ pub const REQUEST_HEAD_BYTES_MAX: usize = 8192;
 /// A peer that leaves so many bytes of events unread is cut off.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
-/// Requests answered to one connection before the loop goes on with its other work.
-const REQUESTS_PER_EVENT: usize = 8;
-
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
 /// A request: what is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpRequest<'a> {
@@ -32,9 +30,23 @@ pub struct HttpRequest<'a> {
     pub path: &'a str,
     /// What stands behind the question mark; empty if there is none.
     pub query: &'a str,
+    authorization: Option<&'a [u8]>,
 }
 
 impl HttpRequest<'_> {
+    /// Whether it comes with this password, whatever the user's name (RFC 7617).
+    ///
+    /// How long it takes says nothing about how much of the password is right.
+    pub fn has_password(&self, password: &[u8]) -> bool {
+        let given = self.authorization.and_then(basic::password);
+        let given = given.as_deref().unwrap_or_default();
+        let differs = given
+            .iter()
+            .zip(password)
+            .fold(0, |all, (a, b)| all | (a ^ b));
+        given.len() == password.len() && differs == 0 && self.authorization.is_some()
+    }
+
     /// A parameter of the query, its percent escapes resolved; `+` is a plus.
     pub fn parameter(&self, name: &str) -> Option<Vec<u8>> {
         let pairs = self
@@ -78,6 +90,7 @@ pub struct HttpAnswer {
     status: &'static str,
     content_type: &'static str,
     policy: Option<&'static str>,
+    challenge: bool,
     body: Vec<u8>,
     events: bool,
 }
@@ -120,6 +133,13 @@ impl HttpAnswer {
         HttpAnswer::error("400 Bad Request", why)
     }
 
+    /// 401, which makes a browser ask for a password.
+    pub fn unauthorized() -> HttpAnswer {
+        let mut answer = HttpAnswer::error("401 Unauthorized", "a password is needed");
+        answer.challenge = true;
+        answer
+    }
+
     fn error(status: &'static str, why: &str) -> HttpAnswer {
         let body = serde_json::json!({ "error": why }).to_string() + "\n";
         HttpAnswer::new(status, "application/json", body.into_bytes())
@@ -130,6 +150,7 @@ impl HttpAnswer {
             status,
             content_type,
             policy: None,
+            challenge: false,
             body,
             events: false,
         }
@@ -142,6 +163,9 @@ impl HttpAnswer {
              X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {policy}\r\n",
             self.status, self.content_type
         );
+        if self.challenge {
+            head += "WWW-Authenticate: Basic realm=\"covey\", charset=\"UTF-8\"\r\n";
+        }
         if !self.events {
             head += &format!("Content-Length: {}\r\n", self.body.len());
         }
@@ -161,25 +185,18 @@ impl HttpAnswer {
 pub struct HttpServer {
     listener: TcpListener,
     local: SocketAddr,
-    /// Token of the listener; connection `i` has the token `i + 1` after it.
+    /// Token of the listener; those of the connections follow.
     first: Token,
-    connections: Vec<Option<Connection>>,
-    /// Counts events, to know who was silent longest.
-    clock: u64,
+    connections: Connections<TcpStream, Reading>,
 }
 
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// How many bytes of `output` are written.
-    written: usize,
-    /// Whether it gets events from now on.
-    events: bool,
-    /// Whether it ends once the output is written.
-    closing: bool,
-    last_active: u64,
+/// What a connection is read for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    Requests,
+    /// Nothing: it gets events from now on.
+    Events,
 }
 
 impl HttpServer {
@@ -192,14 +209,12 @@ impl HttpServer {
     pub fn bind(address: SocketAddr, registry: &Registry, first: Token) -> io::Result<HttpServer> {
         let mut listener = TcpListener::bind(address)?;
         registry.register(&mut listener, first, Interest::READABLE)?;
-        let connections = (0..HTTP_CONNECTIONS_MAX).map(|_| None).collect();
         let local = listener.local_addr()?;
         Ok(HttpServer {
             listener,
             local,
             first,
-            connections,
-            clock: 0,
+            connections: Connections::new(Token(first.0 + 1), HTTP_CONNECTIONS_MAX),
         })
     }
 
@@ -224,194 +239,97 @@ impl HttpServer {
         token: Token,
         mut answer: impl FnMut(&HttpRequest<'_>) -> HttpAnswer,
     ) -> io::Result<()> {
-        self.clock += 1;
         if token == self.first {
-            return self.accept_all(registry);
+            let accept = || self.listener.accept().map(|(stream, _)| stream);
+            return self.connections.accept_all(registry, accept);
         }
-        let slot = token.0.wrapping_sub(self.first.0 + 1);
-        // An event may be late: the connection was closed for another one, or the slot is free.
-        let Some(Some(connection)) = self.connections.get_mut(slot) else {
-            return Ok(());
-        };
-        connection.last_active = self.clock;
         // A page elsewhere may point its own name at us (DNS rebinding): names are refused.
         let names_refused = self.local.ip().is_loopback();
-        let goes_on = match connection.serve(names_refused, &mut answer) {
-            Ok(Outcome::Waiting) => true,
-            // Registering again makes the next event, as the socket is still ready.
-            Ok(Outcome::Busy) => registry
-                .reregister(&mut connection.stream, token, INTEREST)
-                .is_ok(),
-            Ok(Outcome::Over) | Err(_) => false,
-        };
-        if !goes_on {
-            self.connections[slot] = None;
-        }
+        self.connections
+            .serve(registry, token, |reading, input, output| match reading {
+                Reading::Requests => {
+                    answer_request(reading, input, output, names_refused, &mut answer)
+                }
+                Reading::Events => {
+                    // Who reads events has nothing more to say.
+                    input.consume(input.bytes().len());
+                    Step::Incomplete
+                }
+            });
         Ok(())
     }
 
     /// Whether anybody reads events.
     pub fn has_listeners(&self) -> bool {
-        self.connections
-            .iter()
-            .flatten()
-            .any(|connection| connection.events)
+        self.connections.any(|reading| *reading == Reading::Events)
     }
 
     /// Sends these bytes to all who read events; who is too far behind is cut off.
     pub fn send_events(&mut self, bytes: &[u8]) {
-        self.clock += 1;
-        for place in &mut self.connections {
-            let Some(connection) = place.as_mut().filter(|connection| connection.events) else {
-                continue;
-            };
-            connection.output.extend_from_slice(bytes);
-            let waiting = connection.output.len() - connection.written;
-            match connection.write_output() {
-                Ok(true) => connection.last_active = self.clock,
-                Ok(false) if waiting <= EVENT_BYTES_MAX => {}
-                _ => *place = None,
-            }
-        }
-    }
-
-    fn accept_all(&mut self, registry: &Registry) -> io::Result<()> {
-        loop {
-            let mut stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return Ok(()),
-                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => continue,
-                    _ => return Err(error),
-                },
-            };
-            let by_silence = |slot: &usize| self.connections[*slot].as_ref().map(|c| c.last_active);
-            let slot = (0..HTTP_CONNECTIONS_MAX)
-                .min_by_key(by_silence)
-                .expect("there are slots");
-            self.connections[slot] = None;
-            registry.register(&mut stream, Token(self.first.0 + 1 + slot), INTEREST)?;
-            self.connections[slot] = Some(Connection {
-                stream,
-                input: Vec::new(),
-                output: Vec::new(),
-                written: 0,
-                events: false,
-                closing: false,
-                last_active: self.clock,
-            });
-        }
+        self.connections.send(bytes, EVENT_BYTES_MAX, |reading| {
+            *reading == Reading::Events
+        });
     }
 }
 
-/// Whether a connection goes on.
-enum Outcome {
-    Waiting,
-    Busy,
-    Over,
-}
-
-impl Connection {
-    fn serve(
-        &mut self,
-        names_refused: bool,
-        answer: &mut impl FnMut(&HttpRequest<'_>) -> HttpAnswer,
-    ) -> io::Result<Outcome> {
-        let mut buffer = [0; 4096];
-        let mut answered = 0;
-        loop {
-            if !self.write_output()? {
-                return Ok(Outcome::Waiting);
-            }
-            if self.closing {
-                return Ok(Outcome::Over);
-            }
-            if answered == REQUESTS_PER_EVENT {
-                return Ok(Outcome::Busy);
-            }
-            if !self.events && self.answer_request(names_refused, answer) {
-                answered += 1;
-                continue;
-            }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Ok(Outcome::Over),
-                // Who reads events has nothing more to say.
-                Ok(_) if self.events => {}
-                Ok(count) => self.input.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Outcome::Waiting),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+/// Answers the request at the start of the input.
+fn answer_request(
+    reading: &mut Reading,
+    input: &mut Unread,
+    output: &mut Vec<u8>,
+    names_refused: bool,
+    answer: &mut impl FnMut(&HttpRequest<'_>) -> HttpAnswer,
+) -> Step {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut request = httparse::Request::new(&mut headers);
+    let length = match request.parse(input.bytes()) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if input.bytes().len() <= REQUEST_HEAD_BYTES_MAX => {
+            return Step::Incomplete;
         }
-    }
-
-    /// Answers the request at the start of the input; false if it is not all there yet.
-    fn answer_request(
-        &mut self,
-        names_refused: bool,
-        answer: &mut impl FnMut(&HttpRequest<'_>) -> HttpAnswer,
-    ) -> bool {
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut request = httparse::Request::new(&mut headers);
-        let length = match request.parse(&self.input) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if self.input.len() <= REQUEST_HEAD_BYTES_MAX => {
-                return false;
-            }
-            _ => {
-                self.closing = true;
-                HttpAnswer::bad_request("no request that is understood here").write(
-                    false,
-                    true,
-                    &mut self.output,
-                );
-                return true;
-            }
-        };
-        let header = |name: &str| {
-            let mut found = request
-                .headers
-                .iter()
-                .filter(|h| h.name.eq_ignore_ascii_case(name));
-            found.next().map(|header| header.value)
-        };
-        let method = request.method.unwrap_or_default();
-        let target = request.path.unwrap_or_default();
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let body = header("content-length").is_some_and(|value| value != b"0")
-            || header("transfer-encoding").is_some();
-        let asked_to_close =
-            header("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
-        let close = request.version == Some(0) || body || asked_to_close;
-        let answer = if !matches!(method, "GET" | "HEAD") {
-            HttpAnswer::error("405 Method Not Allowed", "only GET and HEAD")
-        } else if names_refused && !header("host").is_none_or(is_own_name) {
-            HttpAnswer::error("421 Misdirected Request", "ask by address, or as localhost")
-        } else {
-            answer(&HttpRequest { path, query })
-        };
-        let head_only = method == "HEAD";
-        answer.write(head_only, close, &mut self.output);
-        self.events = answer.events && !head_only;
-        self.closing = close && !self.events || answer.events && head_only;
-        self.input.drain(..length);
-        true
-    }
-
-    /// Writes what waits; false if the peer does not take all of it now.
-    fn write_output(&mut self) -> io::Result<bool> {
-        while self.written < self.output.len() {
-            match self.stream.write(&self.output[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        _ => {
+            let answer = HttpAnswer::bad_request("no request that is understood here");
+            answer.write(false, true, output);
+            return Step::Last;
         }
-        // A long answer does not keep its memory.
-        self.output = Vec::new();
-        self.written = 0;
-        Ok(true)
+    };
+    let header = |name: &str| {
+        let mut found = request
+            .headers
+            .iter()
+            .filter(|h| h.name.eq_ignore_ascii_case(name));
+        found.next().map(|header| header.value)
+    };
+    let method = request.method.unwrap_or_default();
+    let target = request.path.unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let body = header("content-length").is_some_and(|value| value != b"0")
+        || header("transfer-encoding").is_some();
+    let asked_to_close =
+        header("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
+    let close = request.version == Some(0) || body || asked_to_close;
+    let answer = if !matches!(method, "GET" | "HEAD") {
+        HttpAnswer::error("405 Method Not Allowed", "only GET and HEAD")
+    } else if names_refused && !header("host").is_none_or(is_own_name) {
+        HttpAnswer::error("421 Misdirected Request", "ask by address, or as localhost")
+    } else {
+        answer(&HttpRequest {
+            path,
+            query,
+            authorization: header("authorization"),
+        })
+    };
+    let head_only = method == "HEAD";
+    answer.write(head_only, close, output);
+    input.consume(length);
+    match answer.events {
+        true if head_only => Step::Last,
+        true => {
+            *reading = Reading::Events;
+            Step::Answered
+        }
+        false if close => Step::Last,
+        false => Step::Answered,
     }
 }
 

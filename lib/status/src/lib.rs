@@ -9,12 +9,16 @@
 //! understood is answered by a [`Failure`]. A daemon whose requests are not JSON gives the lines
 //! to [`ControlServer::handle_lines`].
 //!
+//! Both are [`Connections`] with a protocol; a program with a protocol of its own has those, too.
+//!
 //! An [`HttpServer`] is driven in the same way; it gives pages, JSON, metrics, and streams of
 //! server-sent events.
 
 #![forbid(unsafe_code)]
 
+mod basic;
 mod call;
+mod connections;
 mod http;
 mod lines;
 mod server;
@@ -22,6 +26,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 
 pub use call::{CallError, call};
+pub use connections::{Connections, Step, Unread};
 pub use http::{HTTP_CONNECTIONS_MAX, HttpAnswer, HttpRequest, HttpServer, REQUEST_HEAD_BYTES_MAX};
 pub use server::{CONNECTIONS_MAX, ControlServer, REQUEST_BYTES_MAX};
 

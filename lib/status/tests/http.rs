@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use status::{HttpAnswer, HttpServer, REQUEST_HEAD_BYTES_MAX};
+use status::{HTTP_CONNECTIONS_MAX, HttpAnswer, HttpServer, REQUEST_HEAD_BYTES_MAX};
 
 /// Runs a client against a server until the client is done; gives what it gives.
 fn serve<T: Send + 'static>(client: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
@@ -25,6 +25,8 @@ fn serve<T: Send + 'static>(client: impl FnOnce(SocketAddr) -> T + Send + 'stati
                 "/echo" => HttpAnswer::json(
                     &String::from_utf8(request.parameter("x").unwrap_or_default()).unwrap(),
                 ),
+                "/secret" if request.has_password(b"open sesame") => HttpAnswer::json(&"cave"),
+                "/secret" => HttpAnswer::unauthorized(),
                 _ => HttpAnswer::not_found(),
             };
             server
@@ -108,4 +110,57 @@ fn events_follow_the_first() {
         got.contains("\r\n\r\ndata: first\n\ndata: next\n\n"),
         "{got}"
     );
+}
+
+#[test]
+fn a_password_opens() {
+    let ask_with = |header: &str| {
+        let request = format!("GET /secret HTTP/1.0\r\n{header}\r\n");
+        serve(move |address| ask(address, request.as_bytes(), 1000))
+    };
+    let right = "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n";
+    assert!(ask_with(right).ends_with("\"cave\"\n"));
+    // None; an empty one; one letter short; what is no base64.
+    for header in [
+        "",
+        "Authorization: Basic Og==\r\n",
+        "Authorization: Basic OW9wZW4gc2VzYW0=\r\n",
+        "Authorization: Basic ****\r\n",
+    ] {
+        let answer = ask_with(header);
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(answer.contains("\r\nWWW-Authenticate: Basic "), "{answer}");
+    }
+}
+
+/// As many connections as there can be say half a word and nothing more.
+#[test]
+fn stalled_clients_delay_nobody() {
+    let answer = serve(|address| {
+        let stalled: Vec<_> = (0..2 * HTTP_CONNECTIONS_MAX)
+            .map(|_| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(b"GET /ev").unwrap();
+                stream
+            })
+            .collect();
+        let answer = ask(address, b"GET /echo?x=1 HTTP/1.0\r\n\r\n", 1000);
+        drop(stalled);
+        answer
+    });
+    assert!(answer.ends_with("\"1\"\n"), "{answer}");
+}
+
+#[test]
+fn a_thousand_requests_at_once() {
+    let request = b"GET /echo?x=1 HTTP/1.1\r\n\r\n".repeat(1000);
+    let answer = serve(move |address| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&request).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 1000);
 }

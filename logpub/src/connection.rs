@@ -181,3 +181,43 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use group::Address;
+    use mio::Poll;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_answer_holds_up_nothing() {
+        let name = format!("logpub-connection-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut options = Options::new(Address::Path(path.clone()));
+        options.timeout = Duration::from_secs(60);
+        let mut connection = Connection::new(options, Token(1), waker);
+        // The attempt is under way, and so it is when it has been accepted and gets no answer.
+        assert!(!connection.connect(poll.registry(), Instant::now()));
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(!connection.connect(poll.registry(), Instant::now()));
+        assert_eq!(
+            (connection.retry_at(), connection.is_connected()),
+            (None, false)
+        );
+        // Its end is told, and the next attempt waits.
+        drop(accepted);
+        let mut events = mio::Events::with_capacity(4);
+        while connection.retry_at().is_none() {
+            poll.poll(&mut events, Some(Duration::from_secs(60)))
+                .unwrap();
+            assert!(!events.is_empty(), "nobody was woken");
+            assert!(!connection.connect(poll.registry(), Instant::now()));
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -41,8 +41,23 @@ fn takeover() {
 }
 
 #[test]
+fn takeover_faults() {
+    tests::play("takeover-faults.sh");
+}
+
+#[test]
+fn takeover_links() {
+    tests::play("takeover-links.sh");
+}
+
+#[test]
 fn cache() {
     tests::play("cache.sh");
+}
+
+#[test]
+fn cache_purged() {
+    tests::play("cache-purged.sh");
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl Daemon {
                 node: node.name.clone(),
                 fitness: node.fitness(set).as_str().to_owned(),
                 wrong: node.sick.clone(),
-                preference: (rank != usize::MAX).then_some(rank as u64 + 1),
+                preference: (rank != usize::MAX).then(|| rank as u64 + 1),
                 sets: overview.sets.iter().filter(of).count() as u64,
                 weight: node.weight,
             }

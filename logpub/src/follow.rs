@@ -2,7 +2,10 @@
 //!
 //! The file is looked at a few times a second. When its name belongs to another file, the old one
 //! is read on until nothing has come for a while (a web server writes to it until it has been told
-//! to open the new one), then the new one from its beginning.
+//! to open the new one), then those that were rotated since, and at last the one with the name.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -13,13 +16,17 @@ use std::time::{Duration, Instant};
 use unixproc::log;
 
 use crate::position::{FileId, Position};
-use crate::publisher::Input;
+use crate::publisher::{Input, REPORT_INTERVAL};
+use crate::rotation;
 
 /// How often a file at whose end we are is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A file that was moved away is left when nothing has come for so long.
 const MOVED_QUIET: Duration = Duration::from_secs(2);
+
+/// Bound: files that are known to have been read.
+const READ_FILES_MAX: usize = 64;
 
 /// The position is written at most this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +52,9 @@ pub(crate) struct Follow {
     check_at: Instant,
     /// Since when the name has belonged to another file, and nothing more has come.
     moved_since: Option<Instant>,
+    /// The files that were read to their ends, the last one last.
+    read_files: VecDeque<FileId>,
+    throttle: log::Throttle,
     save_at: Instant,
     saved: Option<Position>,
 }
@@ -76,6 +86,8 @@ impl Follow {
             at_end: false,
             check_at: now,
             moved_since: None,
+            read_files: VecDeque::new(),
+            throttle: log::Throttle::new(REPORT_INTERVAL),
             save_at: now,
             saved: Position::load(position_path)?,
         };
@@ -83,7 +95,7 @@ impl Follow {
             follow.resume(position)?;
         }
         if follow.file.is_none() {
-            follow.open_path()?;
+            follow.open(path)?;
         }
         Ok(follow)
     }
@@ -120,14 +132,26 @@ impl Follow {
 
     /// At the end of the file: has it been truncated or moved away?
     fn check(&mut self, now: Instant) -> io::Result<Input> {
+        let looked = self.look(now);
+        looked.or_else(|error| {
+            // A new file may be another's for a moment, or its directory: it is tried again.
+            if self.throttle.admit(now).is_some() {
+                let path = self.path.display();
+                log::warning("file-unreadable", &[("file", &path), ("error", &error)]);
+            }
+            Ok(Input::Nothing)
+        })
+    }
+
+    fn look(&mut self, now: Instant) -> io::Result<Input> {
+        let Some((file, id)) = &mut self.file else {
+            self.open(&self.path.clone())?;
+            return Ok(Input::Nothing);
+        };
         let named = match fs::metadata(&self.path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Input::Nothing),
             Err(error) => return Err(error),
-        };
-        let Some((file, id)) = &mut self.file else {
-            self.open_path()?;
-            return Ok(Input::Nothing);
         };
         if FileId::of(&named) == *id {
             self.moved_since = None;
@@ -147,26 +171,58 @@ impl Follow {
         if now < since + MOVED_QUIET {
             return Ok(Input::Nothing);
         }
-        log::info(
-            "file-rotated",
-            &[("file", &self.path.display()), ("read-bytes", &self.offset)],
-        );
+        self.move_on()
+    }
+
+    /// The file is read to its end and has another name: goes on with the next one.
+    fn move_on(&mut self) -> io::Result<Input> {
+        let Some((file, id)) = &self.file else {
+            return Ok(Input::Nothing);
+        };
+        let (id, written) = (*id, file.metadata()?.modified()?);
+        let files = rotation::files(&self.path)?;
+        let known = |file| file == id || self.read_files.contains(&file);
+        let Some((next, certain)) = rotation::successor(&files, written, known) else {
+            return Ok(Input::Nothing);
+        };
+        let fields: log::Fields = &[
+            ("file", &self.path.display()),
+            ("read-bytes", &self.offset),
+            ("next", &next.path.display()),
+        ];
+        match certain {
+            true => log::info("file-rotated", fields),
+            false => log::warning("file-order-uncertain", fields),
+        }
+        if !self.open(&next.path)? {
+            return Ok(Input::Nothing);
+        }
         self.moved_since = None;
-        self.file = None;
-        self.open_path()?;
+        self.read_files.push_back(id);
+        if self.read_files.len() > READ_FILES_MAX {
+            self.read_files.pop_front();
+        }
         Ok(Input::Break)
     }
 
-    /// Goes on where an earlier process stopped, if its file can still be found.
+    /// Goes on where an earlier process stopped, if its file can still be found; else with the
+    /// oldest that was written to since.
     fn resume(&mut self, position: Position) -> io::Result<()> {
-        let Some(path) = find(&self.path, position.file)? else {
-            log::warning(
-                "position-lost",
-                &[("file", &self.path.display()), ("reason", &"rotated away")],
-            );
+        let files = rotation::files(&self.path)?;
+        let Some(found) = files.iter().find(|file| file.id == position.file) else {
+            let saved = fs::metadata(&self.position_path)?.modified()?;
+            let next = rotation::successor(&files, saved, |_| false);
+            let next = next.map_or(&self.path, |(next, _)| &next.path).clone();
+            let fields: log::Fields = &[
+                ("file", &self.path.display()),
+                ("reason", &"rotated away"),
+                ("next", &next.display()),
+            ];
+            log::warning("position-lost", fields);
+            self.open(&next)?;
             return Ok(());
         };
-        let mut file = File::open(path)?;
+        let mut file = File::open(&found.path)?;
         let metadata = file.metadata()?;
         if FileId::of(&metadata) != position.file {
             return Ok(());
@@ -183,17 +239,17 @@ impl Follow {
         Ok(())
     }
 
-    /// Opens the file that has the name now, at its beginning, if there is one.
-    fn open_path(&mut self) -> io::Result<()> {
-        let file = match File::open(&self.path) {
+    /// Opens a file at its beginning; gives whether it is there.
+    fn open(&mut self, path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
         let id = FileId::of(&file.metadata()?);
         self.file = Some((file, id));
         self.begin_part(id, 0);
-        Ok(())
+        Ok(true)
     }
 
     fn begin_part(&mut self, file: FileId, offset: u64) {
@@ -247,178 +303,5 @@ impl Follow {
     /// When it is to be read again, as nothing tells us that it has grown; none for at once.
     pub(crate) fn check_at(&self) -> Option<Instant> {
         self.at_end.then_some(self.check_at)
-    }
-}
-
-/// The name under which a file is found now: its own, or one that begins so, as rotation makes it.
-fn find(path: &Path, id: FileId) -> io::Result<Option<PathBuf>> {
-    if fs::metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == id) {
-        return Ok(Some(path.to_owned()));
-    }
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(None);
-    };
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let begins = entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(name.as_encoded_bytes());
-        if begins
-            && entry
-                .metadata()
-                .is_ok_and(|metadata| FileId::of(&metadata) == id)
-        {
-            return Ok(Some(entry.path()));
-        }
-    }
-    Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::OpenOptions;
-    use std::io::Write as _;
-
-    use super::*;
-
-    /// A directory of its own, and a clock that only moves when told.
-    struct Scene {
-        directory: PathBuf,
-        now: Instant,
-    }
-
-    impl Scene {
-        fn new(name: &str) -> Scene {
-            let directory =
-                std::env::temp_dir().join(format!("logpub-{name}-{}", std::process::id()));
-            fs::create_dir_all(&directory).unwrap();
-            Scene {
-                directory,
-                now: Instant::now(),
-            }
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.directory.join(name)
-        }
-
-        fn append(&self, name: &str, text: &str) {
-            let mut file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(self.path(name))
-                .unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-        }
-
-        fn follow(&self) -> Follow {
-            Follow::new(&self.path("log"), &self.path("log.logpub"), self.now).unwrap()
-        }
-
-        /// Reads until nothing comes at this time; `|` stands for a break.
-        fn read(&self, follow: &mut Follow) -> String {
-            let mut text = String::new();
-            let mut buffer = [0; 3];
-            loop {
-                match follow.read(&mut buffer, self.now).unwrap() {
-                    Input::Bytes(count) => {
-                        text.push_str(std::str::from_utf8(&buffer[..count]).unwrap())
-                    }
-                    Input::Break => text.push('|'),
-                    Input::Nothing => return text,
-                    Input::End => panic!("a followed file has no end"),
-                }
-            }
-        }
-
-        fn pass(&mut self, time: Duration) {
-            self.now += time;
-        }
-    }
-
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.directory).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_file_may_appear_and_grow() {
-        let mut scene = Scene::new("grow");
-        let mut follow = scene.follow();
-        assert_eq!(scene.read(&mut follow), "");
-        scene.append("log", "one\n");
-        scene.pass(CHECK_INTERVAL);
-        assert_eq!(scene.read(&mut follow), "");
-        assert_eq!(scene.read(&mut follow), "one\n");
-        scene.append("log", "two\n");
-        assert_eq!(scene.read(&mut follow), "two\n");
-    }
-
-    #[test]
-    fn a_moved_file_is_read_until_it_is_quiet() {
-        let mut scene = Scene::new("move");
-        scene.append("log", "one\n");
-        let mut follow = scene.follow();
-        assert_eq!(scene.read(&mut follow), "one\n");
-        fs::rename(scene.path("log"), scene.path("log.1")).unwrap();
-        scene.append("log", "three\n");
-        scene.pass(CHECK_INTERVAL);
-        assert_eq!(scene.read(&mut follow), "");
-        scene.pass(MOVED_QUIET / 2);
-        scene.append("log.1", "two\n");
-        assert_eq!(scene.read(&mut follow), "two\n");
-        scene.pass(MOVED_QUIET / 2);
-        assert_eq!(scene.read(&mut follow), "");
-        scene.pass(MOVED_QUIET);
-        assert_eq!(scene.read(&mut follow), "|three\n");
-    }
-
-    #[test]
-    fn a_truncated_file_is_read_from_its_beginning() {
-        let mut scene = Scene::new("truncate");
-        scene.append("log", "one\ntwo\n");
-        let mut follow = scene.follow();
-        assert_eq!(scene.read(&mut follow), "one\ntwo\n");
-        fs::write(scene.path("log"), "new\n").unwrap();
-        scene.pass(CHECK_INTERVAL);
-        assert_eq!(scene.read(&mut follow), "|new\n");
-    }
-
-    #[test]
-    fn a_restart_goes_on_from_what_was_confirmed() {
-        let scene = Scene::new("restart");
-        scene.append("log", "one\ntwo\n");
-        let mut follow = scene.follow();
-        assert_eq!(scene.read(&mut follow), "one\ntwo\n");
-        follow.confirm(4, scene.now);
-        assert_eq!(scene.read(&mut scene.follow()), "two\n");
-    }
-
-    #[test]
-    fn a_restart_finds_a_file_that_was_moved() {
-        let mut scene = Scene::new("moved");
-        scene.append("log", "one\ntwo\n");
-        let mut follow = scene.follow();
-        scene.read(&mut follow);
-        follow.confirm(4, scene.now);
-        fs::rename(scene.path("log"), scene.path("log.1")).unwrap();
-        scene.append("log", "three\n");
-        let mut follow = scene.follow();
-        assert_eq!(scene.read(&mut follow), "two\n");
-        scene.pass(MOVED_QUIET);
-        assert_eq!(scene.read(&mut follow), "|three\n");
-        // The position stays in the old file until all of it is confirmed.
-        follow.confirm(3, scene.now);
-        assert_eq!(scene.read(&mut scene.follow()), "\n");
-        scene.pass(SAVE_INTERVAL);
-        follow.confirm(1, scene.now);
-        assert_eq!(scene.read(&mut scene.follow()), "three\n");
     }
 }

@@ -16,6 +16,7 @@ mod intake;
 mod outlet;
 mod position;
 mod publisher;
+mod rotation;
 mod spool;
 mod spooler;
 mod stdin;

@@ -63,7 +63,7 @@ pub(crate) enum Input {
 #[derive(Debug)]
 enum Source {
     Stdin(Stdin),
-    Follow(Follow),
+    Follow(Box<Follow>),
 }
 
 /// The program at work.
@@ -115,7 +115,8 @@ impl Publisher {
                 let default = Follow::default_position_path(path);
                 let position = args.position.as_ref().unwrap_or(&default);
                 let follow = Follow::new(path, position, now);
-                Source::Follow(follow.with_context(|| format!("cannot follow {}", path.display()))?)
+                let follow = follow.with_context(|| format!("cannot follow {}", path.display()))?;
+                Source::Follow(Box::new(follow))
             }
         };
         let limits = if args.one_line {

@@ -40,6 +40,14 @@ pub(crate) struct Args {
     #[arg(short = 't', long)]
     pub(crate) check: bool,
 
+    /// Compare FILEs of kept logs with what was written, and with each other
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["group", "check"])]
+    pub(crate) verify: Vec<PathBuf>,
+
+    /// `forget NAME`: give up a logger whose disk is lost
+    #[arg(value_names = ["forget", "NAME"], num_args = 2, hide = true, conflicts_with = "group")]
+    pub(crate) request: Vec<String>,
+
     /// Write the process number into FILE
     #[arg(short, long, value_name = "FILE")]
     pub(crate) pidfile: Option<PathBuf>,

@@ -1,43 +1,27 @@
 //! A session with a daemon: the groups it is in, and the routes of their lines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use group::handshake::Reject;
-use group::{Address, Cause, ConnectError, Event, GroupName, Message, Name, Options, Session};
+use group::{Address, Cause, Event, GroupName, Message, Name};
 use memchr::memchr_iter;
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use unixproc::log;
 use weblog::stream::Assembler;
 
 use crate::config::Log;
+use crate::link::{Link, Received};
 use crate::outputs::Outputs;
-use crate::route::Route;
+use crate::route::{Rotations, Route};
 use crate::stamp::Time;
 
 /// Bound: bytes taken from a session before the files have their turn.
 const ROUND_BYTES: usize = 1 << 20;
 
-/// Connecting may hold up the program for so long.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The first pause between attempts to connect; it doubles up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
 /// A daemon, and what this program takes from it.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    options: Options,
-    token: Token,
-    session: Option<Session>,
-    /// Whether the session may have something to read.
-    readable: bool,
-    retry_at: Instant,
-    backoff: Duration,
-    /// Whether the daemon's absence has been logged.
-    reported: bool,
+    link: Link,
     groups: BTreeMap<GroupName, Group>,
     /// Groups that are left, and whose last lines are still to come.
     leaving: BTreeSet<GroupName>,
@@ -57,24 +41,13 @@ struct Group {
 impl Bus {
     /// Not connected yet; events of the session will have this token.
     pub(crate) fn new(address: Address, token: Token, index: usize, now: Instant) -> Bus {
-        let mut options = Options::new(address);
         // Names are unique per daemon, so more sessions of this process need more names.
         let name = match index {
             0 => format!("sl{}", std::process::id()),
             index => format!("s{index}.{}", std::process::id()),
         };
-        // A name that is too long is left to the daemon.
-        options.name = name.parse().ok();
-        options.membership = true;
-        options.timeout = CONNECT_TIMEOUT;
         Bus {
-            options,
-            token,
-            session: None,
-            readable: false,
-            retry_at: now,
-            backoff: BACKOFF.0,
-            reported: false,
+            link: Link::new(address, &name, token, now),
             groups: BTreeMap::new(),
             leaving: BTreeSet::new(),
             messages: 0,
@@ -83,7 +56,12 @@ impl Bus {
 
     /// Where the daemon listens.
     pub(crate) fn address(&self) -> &Address {
-        &self.options.address
+        self.link.address()
+    }
+
+    /// The session, if there is one.
+    pub(crate) fn link(&mut self) -> &mut Link {
+        &mut self.link
     }
 
     /// Takes lines for these Log blocks from now on, and for no others.
@@ -106,7 +84,7 @@ impl Bus {
             .collect();
         for name in dropped {
             self.groups.remove(&name);
-            if let Some(session) = &mut self.session {
+            if let Some(session) = self.link.session() {
                 // A session that is lost is noticed when it is read.
                 let _ = session.leave(name);
             }
@@ -117,7 +95,7 @@ impl Bus {
     /// Leaves all groups; the lines that are ordered before that still come.
     pub(crate) fn leave_all(&mut self) {
         self.leaving.clear();
-        let Some(session) = &mut self.session else {
+        let Some(session) = self.link.session() else {
             return;
         };
         for (&name, group) in &self.groups {
@@ -129,82 +107,28 @@ impl Bus {
 
     /// Whether the last lines of a group that is left are still to come.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.session.is_some() && !self.leaving.is_empty()
+        self.link.is_connected() && !self.leaving.is_empty()
     }
 
     /// When the next attempt to connect is due, if there is no session.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.session.is_none().then_some(self.retry_at)
+        self.link.retry_at()
     }
 
     /// Whether there may be something to read at once.
     pub(crate) fn is_readable(&self) -> bool {
-        self.readable && self.session.is_some()
-    }
-
-    /// Takes note of an event of the session's descriptor.
-    pub(crate) fn handle_event(&mut self, token: Token, readable: bool, writable: bool) {
-        if token != self.token {
-            return;
-        }
-        self.readable |= readable;
-        if writable && let Some(session) = &mut self.session {
-            // A session that is lost is noticed when it is read.
-            let _ = session.flush();
-        }
+        self.link.is_readable()
     }
 
     /// Opens the session if it is due, and joins the groups.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.session.is_some() || now < self.retry_at {
-            return;
+        if self.link.connect(registry, now) {
+            self.join_all();
         }
-        match self.try_connect(registry) {
-            Ok(session) => {
-                log::notice(
-                    "connected",
-                    &[
-                        ("bus", self.address()),
-                        ("session", &session.private_group()),
-                    ],
-                );
-                self.session = Some(session);
-                // What came along with the handshake is not announced.
-                self.readable = true;
-                self.reported = false;
-                self.join_all();
-            }
-            Err(error) => {
-                if matches!(error, ConnectError::Rejected(Reject::NotUnique)) {
-                    self.options.name = None;
-                }
-                if !self.reported {
-                    log::warning(
-                        "bus-unreachable",
-                        &[("bus", self.address()), ("error", &error)],
-                    );
-                    self.reported = true;
-                }
-                self.back_off(Instant::now());
-            }
-        }
-    }
-
-    fn back_off(&mut self, now: Instant) {
-        self.retry_at = now + self.backoff;
-        self.backoff = (self.backoff * 2).min(BACKOFF.1);
-    }
-
-    fn try_connect(&self, registry: &Registry) -> Result<Session, ConnectError> {
-        let mut session = Session::connect(self.options.clone())?;
-        session.set_nonblocking(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&session.as_raw_fd()), self.token, interest)?;
-        Ok(session)
     }
 
     fn join_all(&mut self) {
-        let Some(session) = &mut self.session else {
+        let Some(session) = self.link.session() else {
             return;
         };
         for (&name, group) in &self.groups {
@@ -218,30 +142,17 @@ impl Bus {
     /// Takes what the session has, up to a round's bound, and passes the lines on.
     pub(crate) fn receive(&mut self, outputs: &mut Outputs, time: &Time, now: Instant) {
         let mut taken = 0;
-        while taken < ROUND_BYTES && self.is_readable() {
-            let Some(session) = &mut self.session else {
-                return;
-            };
-            match session.try_receive() {
-                Ok(Some(event)) => taken += self.handle(event, outputs, time, now),
-                Ok(None) => self.readable = false,
-                Err(group::ReceiveError::Membership(error)) => {
-                    log::warning("bad-message", &[("bus", self.address()), ("error", &error)]);
-                }
-                Err(error) => {
-                    log::warning("bus-lost", &[("bus", self.address()), ("error", &error)]);
-                    self.disconnect(outputs, time, now);
-                    self.back_off(now);
-                    self.reported = true;
-                }
+        while taken < ROUND_BYTES {
+            match self.link.receive() {
+                Received::Event(event) => taken += self.handle(event, outputs, time, now),
+                Received::Nothing => return,
+                Received::Lost => return self.disconnect(outputs, time, now),
             }
         }
     }
 
     /// Handles an event; gives about how many bytes it took.
     fn handle(&mut self, event: Event, outputs: &mut Outputs, time: &Time, now: Instant) -> usize {
-        // Only now the session is known to be of use.
-        self.backoff = BACKOFF.0;
         match event {
             Event::Message(message) => {
                 self.messages += 1;
@@ -249,7 +160,7 @@ impl Bus {
                 message.data.len() + 48
             }
             Event::Membership(membership) => {
-                let own = self.session.as_ref().map(Session::private_group);
+                let own = self.link.session().map(|session| session.private_group());
                 let group = self.group(&membership.group);
                 let member = own.is_some_and(|own| membership.members.contains(&own));
                 let fields: log::Fields = &[
@@ -311,8 +222,7 @@ impl Bus {
 
     /// Ends the session; lines whose end has not come are written as they are.
     pub(crate) fn disconnect(&mut self, outputs: &mut Outputs, time: &Time, now: Instant) {
-        self.session = None;
-        self.readable = false;
+        self.link.disconnect();
         self.leaving.clear();
         for group in self.groups.values_mut() {
             group.joined = false;
@@ -332,7 +242,7 @@ impl Bus {
             "status",
             &[
                 ("bus", self.address()),
-                ("connected", &self.session.is_some()),
+                ("connected", &self.link.is_connected()),
                 ("messages", &self.messages),
             ],
         );
@@ -365,7 +275,7 @@ fn pass(
     now: Instant,
 ) -> u64 {
     for route in routes {
-        route.pass(lines, time, |destination, bytes| {
+        route.pass(lines, time, &mut Rotations::new(), |destination, bytes| {
             outputs.append(destination, bytes, now)
         });
     }

@@ -3,15 +3,18 @@
 //! Read as written for the original, with three relaxations: statements may come in any order,
 //! `=` needs no blanks around it behind a keyword, and a group may have many Log blocks.
 
-use std::path::{Path, PathBuf};
+mod keep;
+mod log;
+#[cfg(test)]
+mod tests;
 
 use conf::{Dialect, Errors, Reader, Word};
 use group::Address;
-use group::name::GroupName;
 use jiff::tz::TimeZone;
-use regex::bytes::{Regex, RegexBuilder};
 
-use crate::stamp::Pattern;
+pub(crate) use keep::Keep;
+use keep::KeepDraft;
+pub(crate) use log::{Filter, Log, Target};
 
 /// The port of Spread, meant where only a Host is given.
 const SPREAD_PORT: &str = "4803";
@@ -19,16 +22,20 @@ const SPREAD_PORT: &str = "4803";
 /// Bytes that may wait to be written, unless QueueBytes says otherwise.
 const QUEUE_BYTES_DEFAULT: usize = 32 << 20;
 
-const GLOBAL_KEYWORDS: [&str; 4] = ["Spread", "BufferSize", "QueueBytes", "TimeZone"];
-const SPREAD_KEYWORDS: [&str; 3] = ["Port", "Host", "Log"];
-const LOG_KEYWORDS: [&str; 6] = [
-    "Group",
-    "File",
-    "VhostDir",
-    "Match",
-    "NoMatch",
-    "RewriteTimestamp",
+const GLOBAL_KEYWORDS: [&str; 11] = [
+    "Spread",
+    "BufferSize",
+    "QueueBytes",
+    "TimeZone",
+    "Name",
+    "Loggers",
+    "Quorum",
+    "StateDir",
+    "GroupCommit",
+    "CatchupRate",
+    "KeepForPeers",
 ];
+const SPREAD_KEYWORDS: [&str; 3] = ["Port", "Host", "Log"];
 const MODULE_KEYWORDS: [&str; 10] = [
     "ModuleDir",
     "LoadModule",
@@ -51,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) queue_bytes_max: usize,
     /// For file names and rewritten time stamps.
     pub(crate) time_zone: TimeZone,
+    /// The loggers that keep one log together; none to write what comes.
+    pub(crate) keep: Option<Keep>,
 }
 
 /// A Spread block.
@@ -60,41 +69,6 @@ pub(crate) struct Bus {
     pub(crate) address: Option<String>,
     /// Never empty.
     pub(crate) logs: Vec<Log>,
-}
-
-/// A Log block.
-#[derive(Clone, Debug)]
-pub(crate) struct Log {
-    /// The group whose lines it takes.
-    pub(crate) group: GroupName,
-    /// Where they go.
-    pub(crate) target: Target,
-    /// Which of them.
-    pub(crate) filter: Filter,
-    /// Replaces the first `[...]` of a line by the time of its arrival.
-    pub(crate) rewrite_timestamp: Option<Pattern>,
-}
-
-/// Where the lines of a Log block go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// To a file, whose name may hold strftime's conversions.
-    File(Pattern),
-    /// To stdout.
-    Stdout,
-    /// To the stdin of a shell command.
-    Command(String),
-    /// To a file of this directory that is named by the line's first word.
-    Vhosts(PathBuf),
-}
-
-/// Which lines are written: one of `any` matches if there are some, and none of `none`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    /// Match.
-    pub(crate) any: Vec<Regex>,
-    /// NoMatch.
-    pub(crate) none: Vec<Regex>,
 }
 
 impl Config {
@@ -108,11 +82,29 @@ impl Config {
             buses: Vec::new(),
             queue_bytes_max: QUEUE_BYTES_DEFAULT,
             time_zone: TimeZone::UTC,
+            keep: None,
         };
+        let mut keep = KeepDraft::default();
         while let Some(keyword) = reader.keyword() {
-            if let Err(error) = config.global(&mut reader, &keyword) {
+            let result = match keyword.text.as_str() {
+                "Name" | "Loggers" | "Quorum" | "StateDir" | "GroupCommit" | "CatchupRate"
+                | "KeepForPeers" => keep.statement(&mut reader, &keyword),
+                _ => config.global(&mut reader, &keyword),
+            };
+            if let Err(error) = result {
                 reader.reject(error);
             }
+        }
+        config.keep = keep.finish(&mut reader);
+        let mut logs = config.buses.iter().flat_map(|bus| &bus.logs);
+        if config.keep.is_none() && logs.any(|log| log.rotate_bytes.is_some()) {
+            reader.note(conf::Error::new(0, "RotateBytes needs Loggers"));
+        }
+        if config.keep.is_some() && config.buses.len() > 1 {
+            reader.note(conf::Error::new(
+                0,
+                "with Loggers there can be one Spread block only",
+            ));
         }
         if config.buses.is_empty() {
             reader.note(conf::Error::new(
@@ -138,6 +130,7 @@ impl Config {
                 target: target.clone(),
                 filter: Filter::default(),
                 rewrite_timestamp: None,
+                rotate_bytes: None,
             })
         };
         let logs = groups.iter().map(log).collect::<Result<_, String>>()?;
@@ -148,6 +141,7 @@ impl Config {
             }],
             queue_bytes_max: QUEUE_BYTES_DEFAULT,
             time_zone: TimeZone::UTC,
+            keep: None,
         })
     }
 
@@ -225,94 +219,6 @@ fn join_address(port: Option<Word>, host: Option<Word>) -> Result<Option<String>
     }
 }
 
-impl Log {
-    /// Reads a block; gives none if it lacks what it needs, which is noted.
-    fn parse(reader: &mut Reader, block: &Word) -> Result<Option<Log>, conf::Error> {
-        reader.open(block)?;
-        let mut draft = Draft::default();
-        while let Some(keyword) = reader.keyword() {
-            if let Err(error) = draft.statement(reader, &keyword) {
-                draft.rejected = true;
-                reader.reject(error);
-            }
-        }
-        let Draft {
-            group,
-            target,
-            filter,
-            rewrite_timestamp,
-            ..
-        } = draft;
-        if let (Some(group), Some(target)) = (group, target) {
-            return Ok(Some(Log {
-                group,
-                target,
-                filter,
-                rewrite_timestamp,
-            }));
-        }
-        if !draft.rejected {
-            reader.note(block.error("a Log block needs a Group, and a File or a VhostDir"));
-        }
-        Ok(None)
-    }
-}
-
-/// A Log block of which not everything has been read.
-#[derive(Default)]
-struct Draft {
-    group: Option<GroupName>,
-    target: Option<Target>,
-    filter: Filter,
-    rewrite_timestamp: Option<Pattern>,
-    rejected: bool,
-}
-
-impl Draft {
-    fn statement(&mut self, reader: &mut Reader, keyword: &Word) -> Result<(), conf::Error> {
-        if !LOG_KEYWORDS.contains(&keyword.text.as_str()) {
-            return Err(unknown(keyword, &LOG_KEYWORDS));
-        }
-        let word = reader.value(keyword)?;
-        match keyword.text.as_str() {
-            "Group" => {
-                let bad = |error| word.error(format!("Group {:?}: {error}", word.text));
-                self.group = Some(word.text.parse().map_err(bad)?);
-            }
-            // As in the original, a File beside a VhostDir may be there, and is not written.
-            "File" => {
-                let bad = |message| word.error(format!("File {message}"));
-                let target = Target::parse(&word.text).map_err(bad)?;
-                if !matches!(self.target, Some(Target::Vhosts(_))) {
-                    self.target = Some(target);
-                }
-            }
-            "VhostDir" => self.target = Some(Target::Vhosts(Path::new(&word.text).to_owned())),
-            "Match" => self.filter.any.push(regex(&word)?),
-            "NoMatch" => self.filter.none.push(regex(&word)?),
-            _ => self.rewrite_timestamp = Some(timestamp(&word)?),
-        }
-        Ok(())
-    }
-}
-
-impl Target {
-    /// What a `File` stands for; the error is to be put behind its name.
-    fn parse(text: &str) -> Result<Target, String> {
-        match text.strip_prefix('|') {
-            _ if text == "-" => Ok(Target::Stdout),
-            Some(command) if command.trim().is_empty() => {
-                Err("needs a command behind '|'".to_owned())
-            }
-            Some(command) => Ok(Target::Command(command.to_owned())),
-            None if text.is_empty() => Err("needs a file name, - or |command".to_owned()),
-            None => Pattern::new(text)
-                .map(Target::File)
-                .map_err(|error| format!("{text:?}: {error}")),
-        }
-    }
-}
-
 /// A zone of the system's time zone database; UTC needs none.
 fn time_zone(word: &Word) -> Result<TimeZone, conf::Error> {
     if word.text == "UTC" {
@@ -326,35 +232,6 @@ fn time_zone(word: &Word) -> Result<TimeZone, conf::Error> {
     })
 }
 
-fn timestamp(word: &Word) -> Result<Pattern, conf::Error> {
-    if word.text == "CommonLogFormat" && !word.quoted {
-        return Ok(Pattern::common_log_format());
-    }
-    Pattern::new(&word.text).map_err(|error| {
-        word.error(format!(
-            "RewriteTimestamp must be CommonLogFormat or a strftime format, got {:?}: {error}",
-            word.text
-        ))
-    })
-}
-
-/// Compiles an expression; bytes are bytes, no encoding is assumed.
-fn regex(word: &Word) -> Result<Regex, conf::Error> {
-    RegexBuilder::new(&word.text)
-        .unicode(false)
-        .build()
-        .map_err(|error| {
-            // The last line of several says what is wrong; those before it draw a picture.
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default();
-            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-            word.error(format!(
-                "{:?} is not a regular expression: {reason}",
-                word.text
-            ))
-        })
-}
-
 fn unknown(keyword: &Word, allowed: &[&str]) -> conf::Error {
     if MODULE_KEYWORDS.contains(&keyword.text.as_str()) {
         return keyword.error(format!(
@@ -364,159 +241,4 @@ fn unknown(keyword: &Word, allowed: &[&str]) -> conf::Error {
         ));
     }
     keyword.unknown(allowed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn good(text: &str) -> Config {
-        Config::parse("f", text).unwrap_or_else(|errors| panic!("{errors}"))
-    }
-
-    fn bad(text: &str) -> Vec<String> {
-        Config::parse("f", text)
-            .unwrap_err()
-            .to_string()
-            .lines()
-            .map(str::to_owned)
-            .collect()
-    }
-
-    fn target(log: &Log) -> String {
-        match &log.target {
-            Target::File(pattern) => pattern.to_string(),
-            Target::Stdout => "-".to_owned(),
-            Target::Command(command) => format!("|{command}"),
-            Target::Vhosts(directory) => format!("{}/*", directory.display()),
-        }
-    }
-
-    #[test]
-    fn the_file_of_the_talk() {
-        let config = good(
-            r#"BufferSize = 65536
-            Spread {
-                Port = 4803
-                Log {
-                    RewriteTimestamp = CommonLogFormat
-                    Group = "example"
-                    File = /data/logs/apache/www.example.com/combined_log
-                }
-            }"#,
-        );
-        let bus = &config.buses[0];
-        let log = &bus.logs[0];
-        assert_eq!(bus.address.as_deref(), Some("4803"));
-        assert_eq!(log.group.to_string(), "example");
-        assert_eq!(
-            target(log),
-            "/data/logs/apache/www.example.com/combined_log"
-        );
-        assert_eq!(log.rewrite_timestamp, Some(Pattern::common_log_format()));
-    }
-
-    #[test]
-    fn the_whole_grammar() {
-        let config = good(
-            "# globals\nQueueBytes=2000000 TimeZone = UTC\n\
-             Spread { Host = log1 Log { Group=a File=/a } }\n\
-             Spread { Port = 4913 Host=log2\n\
-               Log { Group = a File = '|cat -u' Match = x Match = 'y z' NoMatch=\"^#\" }\n\
-               Log { Group = a File = - RewriteTimestamp = \"[%s]\" }\n\
-               Log { VhostDir = /v Group = b File = /unused } }\n\
-             Spread { Port = 4914@log3 Log { Group = 'Log' File = /l/%Y=%m } }",
-        );
-        let addresses: Vec<_> = config
-            .buses
-            .iter()
-            .map(|bus| bus.address.as_deref().unwrap())
-            .collect();
-        assert_eq!(addresses, ["4803@log1", "4913@log2", "4914@log3"]);
-        assert_eq!(config.queue_bytes_max, 2_000_000);
-        let logs: Vec<_> = config
-            .buses
-            .iter()
-            .flat_map(|bus| &bus.logs)
-            .map(target)
-            .collect();
-        assert_eq!(logs, ["/a", "|cat -u", "-", "/v/*", "/l/%Y=%m"]);
-        let filter = &config.buses[1].logs[0].filter;
-        assert_eq!((filter.any.len(), filter.none.len()), (2, 1));
-    }
-
-    #[test]
-    fn without_port_and_host_the_default_socket_is_meant() {
-        assert_eq!(
-            good("Spread { Log { Group = a File = /a } }").buses[0].address,
-            None
-        );
-    }
-
-    #[test]
-    fn every_mistake_is_reported() {
-        let expected = [
-            "f:1: unknown keyword \"BuferSize\", did you mean \"BufferSize\"? allowed here: ",
-            "f:2: BufferSize must be 1 to 4294967295, got \"x\"",
-            "f:4: Port must be 1 to 65535 or PORT@HOST, got \"x\"",
-            "f:6: Group \"a b\": ",
-            "f:7: \"(\" is not a regular expression: unclosed group",
-            "f:8: RewriteTimestamp must be CommonLogFormat or a strftime format, got \"%!\": ",
-            "f:9: File needs a command behind '|'",
-            "f:12: TimeZone must be UTC or a name such as Europe/Paris, got \"Mars\": ",
-        ];
-        let errors = bad(
-            "BuferSize = 1\nBufferSize = x\nSpread {\n Port = x\n Log {\n Group = 'a b'\n\
-             Match = '('\n RewriteTimestamp = %!\n File = '|'\n }\n}\nTimeZone = Mars\n",
-        );
-        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
-        for (error, expected) in errors.iter().zip(expected) {
-            assert!(error.starts_with(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn incomplete_blocks_are_reported() {
-        assert_eq!(bad(""), ["f: no Spread block, at least one is needed"]);
-        assert_eq!(
-            bad("Spread {}"),
-            ["f:1: this Spread block has no Log block, at least one is needed"]
-        );
-        for log in ["Log {}", "Log { Group = a }", "Log { File = /a }"] {
-            assert_eq!(
-                bad(&format!("Spread {{ {log} }}")),
-                ["f:1: a Log block needs a Group, and a File or a VhostDir"]
-            );
-        }
-    }
-
-    #[test]
-    fn modules_have_one_clear_error_each() {
-        let errors = bad("LoadModule online 8989\nSpread { Log {\nPerlLog X::log\n } }");
-        assert_eq!(errors.len(), 2);
-        assert_eq!(
-            errors[0],
-            "f:1: LoadModule: Perl, Python and C modules are not supported, use File = |command, or a \
-             program that joins the group"
-        );
-        assert!(errors[1].starts_with("f:3: PerlLog: "), "{errors:?}");
-    }
-
-    #[test]
-    fn options_make_a_setting() {
-        let groups = ["a".to_owned(), "b".to_owned()];
-        let config = Config::from_options(&groups, "-").unwrap();
-        let logs: Vec<_> = config.buses[0].logs.iter().map(target).collect();
-        assert_eq!(logs, ["-", "-"]);
-        assert!(
-            Config::from_options(&["a b".to_owned()], "-")
-                .unwrap_err()
-                .starts_with("group \"a b\": ")
-        );
-        assert!(
-            Config::from_options(&groups, "|")
-                .unwrap_err()
-                .starts_with("--output needs ")
-        );
-    }
 }

@@ -1,13 +1,19 @@
 //! The loop: from the sessions into the files, reload, orderly stop.
 
+mod control;
+mod reload;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use group::{Address, AddressError};
+use group::{Address, AddressError, GroupName};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
+use status::ControlServer;
 use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
@@ -15,14 +21,21 @@ use unixproc::signal::{Signal, Signals};
 
 use crate::bus::Bus;
 use crate::config::{Config, Log};
+use crate::kept::{KeptConfig, KeptLog};
 use crate::outputs::Outputs;
 use crate::route::Route;
 use crate::stamp::Time;
 
 const SIGNALS: Token = Token(0);
 
+/// Threads wake the loop with this one.
+const THREADS: Token = Token(1);
+
+/// The control socket takes tokens from here on.
+const FIRST_CONTROL: Token = Token(1 << 19);
+
 /// Sessions take tokens from here on.
-const FIRST_BUS: usize = 1;
+const FIRST_BUS: usize = 2;
 
 /// Pipes take tokens from here on: there are fewer Spread blocks in a file of 1 MiB.
 const FIRST_PIPE: Token = Token(1 << 20);
@@ -47,7 +60,12 @@ pub(crate) struct Daemon {
     /// `--socket`, which wins over the file.
     socket: Option<String>,
     config: Config,
+    /// What is written as it comes; empty if there are kept logs.
     buses: Vec<Bus>,
+    kept: Vec<KeptLog>,
+    /// For requests about kept logs.
+    control: Option<ControlServer>,
+    waker: Arc<Waker>,
     /// Sessions that the configuration does not name any more are dropped; this numbers all.
     bus_count: usize,
     outputs: Outputs,
@@ -85,7 +103,8 @@ impl Daemon {
             Interest::READABLE,
         )?;
         let notify = Notify::from_env()?;
-        let outputs = Outputs::new(poll.registry().try_clone()?, FIRST_PIPE);
+        let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
+        let outputs = Outputs::new(poll.registry().try_clone()?, FIRST_PIPE, false);
         let now = Instant::now();
         let mut daemon = Daemon {
             poll,
@@ -94,6 +113,9 @@ impl Daemon {
             socket,
             config,
             buses: Vec::new(),
+            kept: Vec::new(),
+            control: None,
+            waker,
             bus_count: 0,
             outputs,
             housekeeping_at: now + HOUSEKEEPING,
@@ -104,12 +126,17 @@ impl Daemon {
             stop_by: None,
             closed: false,
         };
+        let addresses = daemon.addresses(&daemon.config)?;
+        if daemon.config.keep.is_some() {
+            daemon.open_kept(&addresses)?;
+            daemon.listen()?;
+            return Ok(daemon);
+        }
         let failed = daemon.open_outputs();
         if !failed.is_empty() {
             let line = |(name, error): &(String, io::Error)| format!("cannot open {name}: {error}");
             anyhow::bail!(failed.iter().map(line).collect::<Vec<_>>().join("\n"));
         }
-        let addresses = daemon.addresses(&daemon.config)?;
         daemon.connect_buses(addresses, now);
         Ok(daemon)
     }
@@ -135,7 +162,13 @@ impl Daemon {
             for event in &events {
                 let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                 for bus in &mut self.buses {
-                    bus.handle_event(event.token(), readable, event.is_writable());
+                    bus.link()
+                        .handle_event(event.token(), readable, event.is_writable());
+                }
+                self.answer(event.token());
+                for kept in &mut self.kept {
+                    let writable = event.is_writable();
+                    kept.link().handle_event(event.token(), readable, writable);
                 }
             }
             while let Some(signal) = self.signals.next() {
@@ -144,8 +177,11 @@ impl Daemon {
                 }
             }
             self.work();
-            if self.outputs.nobody_reads() {
+            if self.outputs.nobody_reads() || self.kept.iter().any(KeptLog::nobody_reads) {
                 return Ok(exit::DONE);
+            }
+            if self.kept.iter().any(KeptLog::has_failed) {
+                return Ok(exit::FAILED);
             }
             if let Some(status) = self.stopped() {
                 return Ok(status);
@@ -164,6 +200,12 @@ impl Daemon {
             if !self.full && self.outputs.queued_bytes() < self.config.queue_bytes_max {
                 bus.receive(&mut self.outputs, &time, now);
             }
+        }
+        for kept in &mut self.kept {
+            if self.stop_by.is_none() {
+                kept.connect(self.poll.registry(), now);
+            }
+            kept.work(now);
         }
         self.outputs.write(now);
         self.judge_fullness(now);
@@ -199,7 +241,8 @@ impl Daemon {
 
     fn timeout(&self) -> Option<Duration> {
         let now = Instant::now();
-        if !self.full && self.buses.iter().any(Bus::is_readable) {
+        let readable = !self.full && self.buses.iter().any(Bus::is_readable);
+        if readable || self.kept.iter().any(KeptLog::is_busy) {
             return Some(Duration::ZERO);
         }
         let retries = self
@@ -213,7 +256,8 @@ impl Daemon {
             self.stop_by,
             self.outputs.next_retry(),
         ];
-        let next = times.into_iter().flatten().chain(retries).min();
+        let kept = self.kept.iter().filter_map(KeptLog::wake_at);
+        let next = times.into_iter().flatten().chain(retries).chain(kept).min();
         next.map(|next| next.saturating_duration_since(now))
     }
 
@@ -238,7 +282,10 @@ impl Daemon {
                 }
             }
             Signal::User1 => self.log_status(),
-            Signal::Child => self.outputs.reap(Instant::now()),
+            Signal::Child => {
+                self.outputs.reap(Instant::now());
+                self.kept.iter().for_each(KeptLog::reap);
+            }
         }
         None
     }
@@ -251,6 +298,12 @@ impl Daemon {
         let stop_by = self.stop_by?;
         let now = Instant::now();
         let late = now >= stop_by;
+        if !self.kept.is_empty() {
+            // What is committed is written and noted; the rest is in the journals.
+            self.kept.clear();
+            log::notice("stopped", &[]);
+            return Some(exit::DONE);
+        }
         if !self.closed {
             if self.buses.iter().any(Bus::is_leaving) && !late {
                 return None;
@@ -280,48 +333,6 @@ impl Daemon {
             &[("written-bytes", &self.outputs.written_bytes())],
         );
         Some(exit::DONE)
-    }
-
-    /// Reads the configuration again and opens all files anew. With an error in the file the old
-    /// configuration stays, but files are opened anew all the same.
-    fn reload(&mut self) {
-        self.notify.reloading();
-        let now = Instant::now();
-        self.outputs.write(now);
-        match self.read_config() {
-            Ok(Some((config, addresses))) => {
-                self.config = config;
-                self.connect_buses(addresses, now);
-            }
-            Ok(None) => {}
-            Err(errors) => {
-                for error in errors {
-                    log::error("reload-refused", &[("error", &error)]);
-                }
-            }
-        }
-        self.outputs.reopen();
-        for (name, error) in self.open_outputs() {
-            log::error("open-failed", &[("file", &name), ("error", &error)]);
-        }
-        log::notice("reloaded", &[("buses", &self.buses.len())]);
-        self.notify.ready();
-    }
-
-    /// The configuration file as it is now; none if there is no file, or all errors.
-    fn read_config(&self) -> Result<Option<(Config, Vec<Address>)>, Vec<String>> {
-        let Some(path) = &self.config_path else {
-            return Ok(None);
-        };
-        let lines = |errors: conf::Errors| -> Vec<String> {
-            errors.to_string().lines().map(str::to_owned).collect()
-        };
-        let text = conf::load(path).map_err(lines)?;
-        let config = Config::parse(&path.display().to_string(), &text).map_err(lines)?;
-        let addresses = self
-            .addresses(&config)
-            .map_err(|error| vec![error.to_string()])?;
-        Ok(Some((config, addresses)))
     }
 
     /// The address of each Spread block.
@@ -356,6 +367,29 @@ impl Daemon {
         }
     }
 
+    /// Opens the journals and files of the groups whose logs are kept together with others.
+    fn open_kept(&mut self, addresses: &[Address]) -> anyhow::Result<()> {
+        let (Some(keep), Some(address)) = (&self.config.keep, addresses.first()) else {
+            return Ok(());
+        };
+        let logs = self.config.buses.iter().flat_map(|bus| &bus.logs);
+        let groups: BTreeSet<GroupName> = logs.map(|log| log.group).collect();
+        for group in groups {
+            self.kept.push(KeptLog::open(KeptConfig {
+                group,
+                keep,
+                logs: &logs_of(&self.config, group),
+                address: address.clone(),
+                time_zone: self.config.time_zone.clone(),
+                token: Token(FIRST_BUS + self.bus_count),
+                index: self.bus_count,
+                waker: self.waker.clone(),
+            })?);
+            self.bus_count += 1;
+        }
+        Ok(())
+    }
+
     /// Opens what has one name for all time; gives what could not be opened.
     fn open_outputs(&mut self) -> Vec<(String, io::Error)> {
         let mut failed = Vec::new();
@@ -383,6 +417,13 @@ impl Daemon {
         for bus in &self.buses {
             bus.log_status();
         }
+        self.kept.iter().for_each(KeptLog::log_status);
         self.outputs.log_status();
     }
+}
+
+/// The Log blocks of a group.
+fn logs_of(config: &Config, group: GroupName) -> Vec<Log> {
+    let logs = config.buses.iter().flat_map(|bus| &bus.logs);
+    logs.filter(|log| log.group == group).cloned().collect()
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use unixproc::log;
 
 use crate::queue::Queue;
+use crate::span::Span;
 
 /// How long a file that cannot be written is left alone.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -27,6 +28,16 @@ pub(crate) struct LogFile {
     queue: Queue,
     last_used: Instant,
     trouble: Option<Trouble>,
+    kept: Option<Kept>,
+}
+
+/// What is known of a file that is written for a kept log.
+#[derive(Debug, Default)]
+struct Kept {
+    /// What is written, and what is queued; none until the file has been opened.
+    span: Option<Span>,
+    /// Whether it has changed since it was last [taken](LogFile::take_change).
+    changed: bool,
 }
 
 /// Since when and how often a file could not be written.
@@ -47,6 +58,94 @@ impl LogFile {
             queue: Queue::default(),
             last_used: now,
             trouble: None,
+            kept: None,
+        }
+    }
+
+    /// The same, for a kept log: what is written is remembered.
+    pub(crate) fn new_kept(path: &Path, make_directories: bool, now: Instant) -> LogFile {
+        LogFile {
+            kept: Some(Kept::default()),
+            ..LogFile::new(path, make_directories, now)
+        }
+    }
+
+    /// For a kept log: whether a span has to begin before anything is written, as the file is not
+    /// the one that was written before.
+    pub(crate) fn needs_span(&self) -> bool {
+        let Some(span) = self.kept.as_ref().map(|kept| &kept.span) else {
+            return false;
+        };
+        let is_known = |span: &Span| {
+            let metadata = fs::metadata(&self.path);
+            self.file.is_some()
+                || metadata.is_ok_and(|metadata| {
+                    let queued = self.queue.len() as u64;
+                    span.is_in(&metadata) && metadata.len() + queued == span.end()
+                })
+        };
+        !span.as_ref().is_some_and(is_known)
+    }
+
+    /// Begins a span, which is given and has to be noted before anything is written.
+    pub(crate) fn begin_span(&mut self) -> Option<Span> {
+        // A file that cannot be opened is tried again, and reported, when it is written.
+        self.open().ok()?;
+        let metadata = self.file.as_ref()?.metadata().ok()?;
+        let mut span = Span::new(&metadata);
+        let begun = span.clone();
+        span.add(self.queue.unwritten());
+        self.kept = Some(Kept {
+            span: Some(span),
+            changed: true,
+        });
+        Some(begun)
+    }
+
+    /// What has been written, if that has changed since the last time; nothing may be queued.
+    /// Whoever shortened the file meanwhile has taken lines away, which is reported.
+    pub(crate) fn take_change(&mut self) -> Option<Span> {
+        let kept = self.kept.as_mut().filter(|kept| kept.changed)?;
+        kept.changed = false;
+        let span = kept.span.as_mut()?;
+        let metadata = match &self.file {
+            Some(file) => file.metadata(),
+            None => fs::metadata(&self.path),
+        };
+        if let Ok(metadata) = metadata
+            && span.is_in(&metadata)
+            && metadata.is_file()
+            && metadata.len() != span.end()
+        {
+            let fields: log::Fields = &[
+                ("file", &self.path.display()),
+                ("bytes", &metadata.len()),
+                ("written", &span.end()),
+            ];
+            log::warning("file-changed", fields);
+            *span = Span::new(&metadata);
+        }
+        Some(span.clone())
+    }
+
+    /// Whether something was written that is not noted yet.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.changed)
+    }
+
+    /// The device that it is on, as far as it is known.
+    pub(crate) fn device(&self) -> Option<u64> {
+        Some(self.kept.as_ref()?.span.as_ref()?.dev)
+    }
+
+    /// Puts what is written on the disk.
+    ///
+    /// # Errors
+    /// The system says no.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => file.sync_data(),
+            None => File::open(&self.path)?.sync_data(),
         }
     }
 
@@ -54,6 +153,12 @@ impl LogFile {
     pub(crate) fn append(&mut self, lines: &[u8], now: Instant) {
         self.queue.append(lines);
         self.last_used = now;
+        if let Some(kept) = &mut self.kept
+            && let Some(span) = &mut kept.span
+        {
+            span.add(lines);
+            kept.changed = true;
+        }
     }
 
     /// Opens the file if it is not open.
@@ -106,6 +211,11 @@ impl LogFile {
     }
 
     fn try_write(&mut self) -> io::Result<()> {
+        if self.kept.as_ref().is_some_and(|kept| kept.span.is_none()) {
+            // What is not noted must not be written.
+            self.open()?;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.open()?;
         let Some(file) = &mut self.file else {
             return Ok(());

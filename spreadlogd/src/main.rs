@@ -10,11 +10,16 @@ mod bus;
 mod config;
 mod daemon;
 mod file;
+mod kept;
+mod link;
 mod outputs;
 mod pipe;
 mod queue;
+mod request;
 mod route;
+mod span;
 mod stamp;
+mod verify;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -50,6 +55,17 @@ fn run() -> Result<u8, Failure> {
     let (config, path) = read_config(&args)?;
     if args.check {
         return print("configuration ok\n");
+    }
+    if !args.verify.is_empty() {
+        return verify::run(&config, &args.verify);
+    }
+    match &args.request[..] {
+        [] => {}
+        [word, name] if word == "forget" => return request::forget(&config, name),
+        [word, ..] => {
+            let message = format!("unknown request {word:?}, there is: forget NAME");
+            return Err(Failure::usage(&message));
+        }
     }
     // Everything that can be wrong with files and addresses ends the program before it is ready.
     let background = match args.daemonize {

@@ -1,6 +1,6 @@
 //! All files and pipes that lines are written to, and the bound on what waits for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -12,9 +12,17 @@ use unixproc::log;
 use crate::file::LogFile;
 use crate::pipe::{LogPipe, Reader, Written};
 use crate::route::Destination;
+use crate::span::Span;
 
-/// Bound: files that are open at a time. Those used least recently are closed, and opened again.
+/// Bound: files that are open at a time. Those opened first are closed, and opened
+/// again.
 const OPEN_FILES_MAX: usize = 128;
+
+/// Bound: files of a kept log that are remembered; those used least recently are looked at anew.
+const KEPT_FILES_MAX: usize = 20_000;
+
+/// So many files are synced one by one; for more, their file systems are.
+const SYNCED_FILES_MAX: usize = 64;
 
 /// A file whose name varies is closed when no lines have come for so long.
 const IDLE_CLOSE: Duration = Duration::from_secs(10);
@@ -23,8 +31,14 @@ const IDLE_CLOSE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Outputs {
     registry: Registry,
-    /// Bound: open ones, and those that something is queued for.
+    /// Whether what is written is remembered.
+    kept: bool,
+    /// Bound: open ones, and those that something is queued for; for a kept log also those that
+    /// have changed, and [`KEPT_FILES_MAX`].
     files: HashMap<PathBuf, LogFile>,
+    /// Files in the order in which they were opened. Bound: [`OPEN_FILES_MAX`], and those that
+    /// were closed since.
+    opened: VecDeque<PathBuf>,
     /// Files that something may be queued for.
     dirty: Vec<PathBuf>,
     /// Files with one name for all time, which stay open.
@@ -41,10 +55,12 @@ pub(crate) struct Outputs {
 
 impl Outputs {
     /// Nothing is open yet; pipes take tokens from `first_token` on.
-    pub(crate) fn new(registry: Registry, first_token: Token) -> Outputs {
+    pub(crate) fn new(registry: Registry, first_token: Token, kept: bool) -> Outputs {
         Outputs {
             registry,
+            kept,
             files: HashMap::new(),
+            opened: VecDeque::new(),
             dirty: Vec::new(),
             fixed: Vec::new(),
             pipes: Vec::new(),
@@ -66,10 +82,7 @@ impl Outputs {
                 if !self.fixed.iter().any(|fixed| fixed == path) {
                     self.fixed.push(path.to_owned());
                 }
-                let now = Instant::now();
-                let file = self.files.entry(path.to_owned());
-                file.or_insert_with(|| LogFile::new(path, false, now))
-                    .open()
+                self.file(path, false, Instant::now()).open()
             }
             Destination::Stdout => {
                 let index = self.pipe(Reader::Stdout);
@@ -87,17 +100,12 @@ impl Outputs {
         self.queued_bytes += lines.len();
         match destination {
             Destination::File { path, varies } => {
-                if !self.files.contains_key(path) {
-                    self.files
-                        .insert(path.to_owned(), LogFile::new(path, varies, now));
-                }
-                let Some(file) = self.files.get_mut(path) else {
-                    return;
-                };
-                if file.queued_bytes() == 0 {
+                let file = self.file(path, varies, now);
+                let first = file.queued_bytes() == 0;
+                file.append(lines, now);
+                if first {
                     self.dirty.push(path.to_owned());
                 }
-                file.append(lines, now);
             }
             Destination::Stdout => {
                 let index = self.pipe(Reader::Stdout);
@@ -111,6 +119,65 @@ impl Outputs {
                 self.pipes[index].append(lines);
             }
         }
+    }
+
+    fn file(&mut self, path: &Path, varies: bool, now: Instant) -> &mut LogFile {
+        // Two look-ups, as the path is only copied for a new one.
+        if !self.files.contains_key(path) {
+            let file = match self.kept {
+                true => LogFile::new_kept(path, varies, now),
+                false => LogFile::new(path, varies, now),
+            };
+            self.files.insert(path.to_owned(), file);
+        }
+        self.files.get_mut(path).expect("it was put there")
+    }
+
+    /// For a kept log, before each [`write`](Self::write): what begins to be written, and has to be
+    /// noted first.
+    pub(crate) fn prepare(&mut self) -> Vec<(PathBuf, Span)> {
+        let mut begun = Vec::new();
+        let needs_span = |path: &&PathBuf| self.files.get(*path).is_some_and(LogFile::needs_span);
+        let new: Vec<PathBuf> = self.dirty.iter().filter(needs_span).cloned().collect();
+        for path in new {
+            self.make_room_for(&path);
+            let span = self.files.get_mut(&path).and_then(LogFile::begin_span);
+            begun.extend(span.map(|span| (path, span)));
+        }
+        begun
+    }
+
+    /// For a kept log, when nothing is queued for files: puts what has changed since the last time
+    /// on the disk, and gives it.
+    ///
+    /// # Errors
+    /// The system says no.
+    pub(crate) fn take_changes(&mut self) -> io::Result<Vec<(PathBuf, Span)>> {
+        let changed = || self.files.iter().filter(|(_, file)| file.is_changed());
+        if changed().count() <= SYNCED_FILES_MAX {
+            for (_, file) in changed() {
+                file.sync()?;
+            }
+        } else {
+            let mut synced = Vec::new();
+            for (path, file) in changed() {
+                if let Some(device) = file.device()
+                    && !synced.contains(&device)
+                {
+                    rustix::fs::syncfs(std::fs::File::open(path)?)?;
+                    synced.push(device);
+                }
+            }
+        }
+        let take = |(path, file): (&PathBuf, &mut LogFile)| {
+            file.take_change().map(|span| (path.clone(), span))
+        };
+        Ok(self.files.iter_mut().filter_map(take).collect())
+    }
+
+    /// Whether anything waits for a file.
+    pub(crate) fn has_unwritten_files(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// Writes what is queued, as far as files and readers take it: one write for each.
@@ -146,14 +213,10 @@ impl Outputs {
         if self.files.get(path).is_none_or(LogFile::is_open) {
             return;
         }
-        let open = self.files.iter().filter(|(_, file)| file.is_open());
-        if open.clone().count() < OPEN_FILES_MAX {
-            return;
-        }
-        let oldest = open
-            .min_by_key(|(_, file)| file.last_used())
-            .map(|(path, _)| path.clone());
-        if let Some(oldest) = oldest {
+        self.opened.push_back(path.to_owned());
+        while self.opened.len() > OPEN_FILES_MAX
+            && let Some(oldest) = self.opened.pop_front()
+        {
             self.close_file(&oldest);
         }
     }
@@ -163,7 +226,7 @@ impl Outputs {
             return;
         };
         file.close();
-        if file.queued_bytes() == 0 {
+        if file.queued_bytes() == 0 && !self.kept {
             self.files.remove(path);
         }
     }
@@ -171,18 +234,29 @@ impl Outputs {
     /// Closes files that are not the current ones any more.
     pub(crate) fn close_idle(&mut self, now: Instant) {
         let fixed = &self.fixed;
+        let mut remembered = 0;
         self.files.retain(|path, file| {
-            file.queued_bytes() > 0 || now < file.last_used() + IDLE_CLOSE || fixed.contains(path)
+            let idle = file.queued_bytes() == 0
+                && now >= file.last_used() + IDLE_CLOSE
+                && !fixed.contains(path);
+            if idle {
+                file.close();
+            }
+            remembered += 1;
+            !idle || file.is_changed() || (self.kept && remembered <= KEPT_FILES_MAX)
         });
+        self.opened
+            .retain(|path| self.files.get(path).is_some_and(LogFile::is_open));
     }
 
     /// Closes everything but stdout, so that it is opened by its name again: files may have been
     /// moved away, and the configuration may not name them any more.
     pub(crate) fn reopen(&mut self) {
         self.fixed.clear();
+        self.opened.clear();
         self.files.retain(|_, file| {
             file.close();
-            file.queued_bytes() > 0
+            file.queued_bytes() > 0 || self.kept
         });
         for pipe in self
             .pipes

@@ -1,9 +1,11 @@
 //! Which file a line goes to, and what it looks like there. No I/O.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use memchr::{memchr, memchr_iter};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Filter, Log, Target};
 use crate::stamp::{Expansion, Time};
@@ -40,11 +42,25 @@ impl fmt::Display for Destination<'_> {
     }
 }
 
+/// The file that a name stands for, where names are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rotation {
+    /// Behind the name, from 1 on.
+    pub(crate) number: u64,
+    /// How many bytes the file with this number has been given.
+    pub(crate) bytes: u64,
+}
+
+/// Files that have been rotated by their size, by the name without the number. A function of the
+/// lines alone, so that all loggers rotate at the same one.
+pub(crate) type Rotations = BTreeMap<String, Rotation>;
+
 /// The way of a group's lines through one Log block.
 #[derive(Debug)]
 pub(crate) struct Route {
     filter: Filter,
     timestamp: Option<Expansion>,
+    rotate_bytes: Option<u64>,
     end: End,
     /// Lines on their way; empty between calls.
     scratch: Vec<u8>,
@@ -83,6 +99,7 @@ impl Route {
         Route {
             filter: log.filter.clone(),
             timestamp: log.rewrite_timestamp.clone().map(Expansion::new),
+            rotate_bytes: log.rotate_bytes,
             end,
             scratch: Vec::new(),
         }
@@ -92,12 +109,29 @@ impl Route {
     pub(crate) fn fixed_destination(&mut self) -> Option<Destination<'_>> {
         match &mut self.end {
             End::File { varies: true, .. } | End::Vhosts(_) => None,
+            End::File { .. } if self.rotate_bytes.is_some() => None,
             end => Some(end.destination(&Time::EPOCH)),
         }
     }
 
     /// Passes whole lines on to `sink`, those that are not filtered out, as they are to be written.
     pub(crate) fn pass(
+        &mut self,
+        lines: &[u8],
+        time: &Time,
+        rotations: &mut Rotations,
+        mut sink: impl FnMut(Destination, &[u8]),
+    ) {
+        if let Some(limit) = self.rotate_bytes {
+            let sink = |destination: Destination, lines: &[u8]| {
+                rotate(destination, lines, limit, rotations, &mut sink);
+            };
+            return self.pass_unrotated(lines, time, sink);
+        }
+        self.pass_unrotated(lines, time, sink);
+    }
+
+    fn pass_unrotated(
         &mut self,
         lines: &[u8],
         time: &Time,
@@ -125,6 +159,45 @@ impl Route {
             self.scratch.clear();
         }
     }
+}
+
+/// Divides lines among the numbered files of a name, at the line that would make one too long.
+fn rotate(
+    destination: Destination,
+    lines: &[u8],
+    limit: u64,
+    rotations: &mut Rotations,
+    sink: &mut impl FnMut(Destination, &[u8]),
+) {
+    let Destination::File { path, .. } = destination else {
+        return sink(destination, lines);
+    };
+    let name = path.display().to_string();
+    let mut rotation = rotations.get(&name).copied().unwrap_or(Rotation {
+        number: 1,
+        bytes: 0,
+    });
+    let numbered = |number: u64| PathBuf::from(format!("{name}.{number}"));
+    let (mut start, mut end) = (0, 0);
+    let mut flush = |number: u64, part: &[u8]| {
+        if !part.is_empty() {
+            let path = &numbered(number);
+            sink(Destination::File { path, varies: true }, part);
+        }
+    };
+    for line in split_lines(lines) {
+        let length = line.len() as u64 + 1;
+        if rotation.bytes > 0 && rotation.bytes + length > limit {
+            flush(rotation.number, &lines[start..end]);
+            start = end;
+            rotation.number += 1;
+            rotation.bytes = 0;
+        }
+        rotation.bytes += length;
+        end += length as usize;
+    }
+    flush(rotation.number, &lines[start..]);
+    rotations.insert(name, rotation);
 }
 
 impl End {
@@ -219,12 +292,13 @@ mod tests {
 
     /// What a Log block with these statements does to lines, as `destination: text`.
     fn pass(statements: &str, lines: &[u8]) -> Vec<String> {
-        let text = format!("Spread {{ Log {{ Group = g {statements} }} }}");
+        let text = format!("Name = a Loggers = a\nSpread {{ Log {{ Group = g {statements} }} }}");
         let config = Config::parse("f", &text).unwrap();
         let mut route = Route::new(&config.buses[0].logs[0]);
         let time = Time::from_second(971_211_336, &TimeZone::UTC);
         let mut out = Vec::new();
-        route.pass(lines, &time, |destination, bytes| {
+        let mut rotations = Rotations::new();
+        route.pass(lines, &time, &mut rotations, |destination, bytes| {
             out.push(format!("{destination}: {}", bytes.escape_ascii()));
         });
         out
@@ -309,6 +383,48 @@ mod tests {
         }
         let long = [&[b'x'; 254][..], b" rest\n"].concat();
         assert!(pass("VhostDir=/v", &long)[0].starts_with("/v/_invalid: "));
+    }
+
+    #[test]
+    fn files_are_rotated_by_time_and_size_in_the_middle_of_a_batch() {
+        let lines = b"one\ntwo\na line that is too long\n\nthree\n";
+        assert_eq!(
+            pass("File=/l-%Y RotateBytes=10", lines),
+            [
+                "/l-2000.1: one\\ntwo\\n",
+                "/l-2000.2: a line that is too long\\n",
+                "/l-2000.3: \\nthree\\n"
+            ]
+        );
+        assert_eq!(
+            pass("VhostDir=/v RotateBytes=5", b"a one\nb x\na two\n"),
+            ["/v/a.1: one\\n", "/v/b.1: x\\n", "/v/a.2: two\\n"]
+        );
+        // What is written does not depend on how the lines come.
+        let config =
+            "Name = a Loggers = a b\nSpread { Log { Group = g File = /l RotateBytes = 20 } }";
+        let log = &Config::parse("f", config).unwrap().buses[0].logs[0];
+        let text: String = (0..100).map(|number| format!("line {number}\n")).collect();
+        let mut outcomes = Vec::new();
+        for batch in [1, 3, 50, 100] {
+            let (mut route, mut rotations) = (Route::new(log), Rotations::new());
+            let mut files = BTreeMap::<String, Vec<u8>>::new();
+            let lines: Vec<&str> = text.split_inclusive('\n').collect();
+            for lines in lines.chunks(batch) {
+                let lines = lines.concat();
+                route.pass(
+                    lines.as_bytes(),
+                    &Time::EPOCH,
+                    &mut rotations,
+                    |to, bytes| {
+                        files.entry(to.to_string()).or_default().extend(bytes);
+                    },
+                );
+            }
+            outcomes.push((files, rotations));
+        }
+        assert!(outcomes.windows(2).all(|pair| pair[0] == pair[1]));
+        assert!(outcomes[0].0.len() > 30 && outcomes[0].0.values().all(|file| file.len() <= 20));
     }
 
     #[test]

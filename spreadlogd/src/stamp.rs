@@ -110,7 +110,6 @@ impl Time {
     }
 
     /// The second so many seconds after the epoch.
-    #[cfg(test)]
     pub(crate) fn from_second(second: i64, zone: &TimeZone) -> Time {
         Time {
             second,

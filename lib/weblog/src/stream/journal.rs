@@ -390,6 +390,11 @@ impl Journal {
         begin
     }
 
+    /// Count of the entries up to the end of the first segment; 0 if it is the only one.
+    pub(super) fn first_segment_end(&self) -> u64 {
+        self.segments.get(1).map_or(0, |next| next.1)
+    }
+
     /// Count of the entries that were removed, or were never here.
     pub(super) fn first_position(&self) -> u64 {
         self.points.front().map_or(0, |point| point.position)

@@ -182,6 +182,9 @@ pub struct Logger {
     /// The file is on disk up to here, and has to be up to there.
     synced_bytes: u64,
     needed_bytes: u64,
+    /// Count of the entries that are on disk, and of those that are to be in the output files.
+    synced_length: u64,
+    told_commit: u64,
     /// Since when others are waited for.
     waiting: BTreeMap<SessionName, Duration>,
     /// When to ask to take part again, or to say that this logger is alive.
@@ -230,6 +233,8 @@ impl Logger {
             sync_at: None,
             synced_bytes: 0,
             needed_bytes: 0,
+            synced_length: 0,
+            told_commit: 0,
             waiting: BTreeMap::new(),
             speak_at: Duration::ZERO,
             actions: VecDeque::new(),
@@ -251,16 +256,14 @@ impl Logger {
         let taken = self.journal.replay(bytes);
         self.synced_bytes = self.journal.file_bytes();
         self.needed_bytes = self.synced_bytes;
+        self.synced_length = self.journal.length();
+        self.told_commit = self.journal.commit();
         taken
     }
 
-    /// The position up to which the output files are to be built after a
-    /// [`replay`](Self::replay).
+    /// The position up to which entries belong into the output files.
     pub fn committed(&self) -> u64 {
-        match self.config.quorum {
-            Quorum::None => self.journal.length(),
-            Quorum::Majority => self.journal.commit(),
-        }
+        self.journal.commit().min(self.synced_length)
     }
 
     /// A session has begun, with this private group; it is to join the log group, then the
@@ -400,6 +403,11 @@ impl Logger {
         self.journal.first_position()
     }
 
+    /// Count of the entries up to the end of the first segment; 0 if it is the only one.
+    pub fn first_segment_end(&self) -> u64 {
+        self.journal.first_segment_end()
+    }
+
     /// Lets go of entries before a position; gives the offset where the file may begin from now on.
     pub fn remove_before(&mut self, position: u64) -> u64 {
         self.journal.remove_before(position)
@@ -451,9 +459,24 @@ impl Logger {
         self.needed_bytes = self.journal.file_bytes();
     }
 
+    /// Has the files written as far as entries stay and are on disk.
+    fn tell_commit(&mut self) {
+        let position = self.committed();
+        if position > self.told_commit {
+            self.told_commit = position;
+            self.actions.push_back(LoggerAction::Committed(position));
+        }
+    }
+
     /// Appends what may as well be lost.
     fn note(&mut self, record: &Record) {
         let bytes = self.journal.append(record);
+        // What is taken back is not on disk any more, whatever comes in its place.
+        let length = self.journal.length();
+        self.synced_length = self.synced_length.min(length);
+        if let Some(syncing) = &mut self.syncing {
+            syncing.length = syncing.length.min(length);
+        }
         self.actions.push_back(LoggerAction::Append(bytes));
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Control, Logger, LoggerAction, Quorum, Record, SessionName};
+use super::{Control, Logger, Quorum, Record, SessionName};
 
 /// Credit: what is asked for at a time; twice as much may be on its way.
 /// The simulator's journals are small.
@@ -301,7 +301,7 @@ impl Logger {
         let commit = fetch.commit.min(self.journal.length());
         if commit >= self.journal.commit().saturating_add(step) {
             self.note(&Record::Commit(commit));
-            self.actions.push_back(LoggerAction::Committed(commit));
+            self.tell_commit();
         }
     }
 

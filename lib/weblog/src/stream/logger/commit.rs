@@ -236,10 +236,8 @@ impl Logger {
 
     pub(super) fn finish_sync(&mut self, syncing: Syncing) {
         self.synced_bytes = self.synced_bytes.max(syncing.file_bytes);
-        if self.config.quorum == Quorum::None {
-            self.actions
-                .push_back(LoggerAction::Committed(syncing.length));
-        }
+        self.synced_length = syncing.length;
+        self.tell_commit();
         let current = syncing.round == self.round_id() && self.stage == Stage::Open;
         if !current || !self.takes_part() {
             return;
@@ -288,7 +286,7 @@ impl Logger {
             && self.takes_part()
         {
             self.note(&Record::Commit(position));
-            self.actions.push_back(LoggerAction::Committed(position));
+            self.tell_commit();
         }
         if first {
             self.acknowledge(acks.into_iter().collect());

@@ -445,13 +445,15 @@ impl World {
         while (host.output.len() as u64) < position {
             let next = host.output.len() as u64;
             let stretch = host.machine.as_ref().map(|logger| logger.stretch(next));
-            let Some(Some(stretch)) = stretch else {
+            let Some(Some(mut stretch)) = stretch else {
                 return self.fail(format!("l{index}: committed entry {next} is not there"));
             };
+            stretch.until = stretch.until.min(position);
             let mut reader = StretchReader::new(stretch);
             let mut records = Vec::new();
             while let Some((at, length)) = reader.wants() {
-                let bytes = &host.disk.bytes()[at as usize..];
+                // What is not on the disk must not be in the file.
+                let bytes = host.disk.synced().get(at as usize..).unwrap_or_default();
                 let bytes = &bytes[..length.min(bytes.len())];
                 let result = reader.feed_records(bytes, |rest, record| {
                     if record.is_entry() && (next..position).contains(&rest.position) {

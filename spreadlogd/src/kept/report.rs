@@ -1,0 +1,75 @@
+//! What a kept log says of itself: in the log, and in the group `covey.status`.
+
+use std::time::{Duration, Instant};
+
+use group::Service;
+use serde_json::json;
+use unixproc::log;
+
+use super::KeptLog;
+use super::writer::{Progress, Writer};
+
+/// The group that programs publish their status to.
+const STATUS_GROUP: &str = "covey.status";
+
+/// How often; and at once when a round opens or ends.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+impl KeptLog {
+    /// Publishes the status if it is due.
+    pub(super) fn publish_status(&mut self, now: Instant) {
+        if now < self.status_at {
+            return;
+        }
+        self.status_at = now + STATUS_INTERVAL;
+        let progress = self.writer.as_ref().map(Writer::progress);
+        let committed = self.logger.committed();
+        let written = progress.map_or(committed, Progress::position);
+        let counts = self.logger.counts();
+        let status = json!({
+            "program": "spreadlogd",
+            "name": self.keep.name,
+            "group": self.group.to_string(),
+            "open": self.logger.is_open(),
+            "loggers": self.logger.participants(),
+            "position": self.logger.position(),
+            "lag": committed.saturating_sub(written),
+            "lines": self.lines_read,
+            "written_bytes": progress.map_or(0, Progress::written_bytes),
+            "queued_bytes": self.disk.queued_bytes(),
+            "gap_bytes": self.logger.gap_bytes(),
+            "missed_entries": counts.missed_entries,
+        });
+        let group: group::GroupName = STATUS_GROUP.parse().expect("a group's name");
+        if let Some(session) = self.link.session() {
+            // A session that is lost is noticed when it is read.
+            let _ = session.queue(Service::Fifo, &[group], 0, status.to_string().as_bytes());
+        }
+    }
+
+    /// Writes a line about the group into the log.
+    pub(crate) fn log_status(&self) {
+        let progress = self.writer.as_ref().map(Writer::progress);
+        let counts = self.logger.counts();
+        log::notice(
+            "status",
+            &[
+                ("group", &self.group),
+                ("connected", &self.link.is_connected()),
+                ("open", &self.logger.is_open()),
+                ("loggers", &self.logger.participants().join(",")),
+                ("position", &self.logger.position()),
+                ("committed", &self.logger.committed()),
+                ("written", &progress.map_or(0, Progress::position)),
+                ("checkpoint", &progress.map_or(0, Progress::checkpoint)),
+                ("lines", &self.lines_read),
+                ("time", &self.logger.time()),
+                ("queued-bytes", &self.disk.queued_bytes()),
+                ("repeated-batches", &counts.repeated_batches),
+                ("ignored-messages", &counts.ignored_messages),
+                ("missed-entries", &counts.missed_entries),
+                ("gap-bytes", &self.logger.gap_bytes()),
+            ],
+        );
+    }
+}

@@ -36,6 +36,11 @@ fn logs() {
 }
 
 #[test]
+fn spool() {
+    tests::play("spool.sh");
+}
+
+#[test]
 fn takeover() {
     tests::play("takeover.sh");
 }

@@ -3,10 +3,10 @@
 CARGO ?= cargo
 SEEDS ?= 200
 PREFIX ?= /usr/local
-DAEMONS = groupd spreadlogd vipd imgcache whosonline logmon
+DAEMONS = groupd spreadlogd vipd imgcache purged whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants fuzz busy ci-simulate conformance bench-view bench-online bench-flood bench-logs torture install clean
+.PHONY: help build demo test check simulate mutants fuzz busy ci-simulate conformance bench-view bench-online bench-flood bench-logs torture bench-vip install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -23,6 +23,7 @@ help:
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
 	@echo 'make bench-logs    log lines per second into two files, and rsyslog in the same place'
 	@echo 'make torture       kill, stop, cut, fill disks; no line lost, none twice: SECONDS=n SEED=s'
+	@echo 'make bench-vip     how long an address is not answered, beside keepalived; RUNS=n'
 	@echo 'make install       install programs and man pages below PREFIX=/usr/local'
 
 build:
@@ -95,6 +96,11 @@ torture:
 bench-flood:
 	$(CARGO) build --release --bins
 	bench/flood target/release
+
+bench-vip:
+	@./tools/need cargo cc ip unshare python3
+	$(CARGO) build --release --bins
+	bench/vip target/release
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin

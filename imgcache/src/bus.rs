@@ -10,10 +10,8 @@ use group::{
 };
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use purges::Purge;
+use purges::{CatchUp, Purge, PurgeLog, Replayed};
 use unixproc::log;
-
-use crate::catch_up::{CatchUp, PurgeLog, Replayed};
 
 /// Connecting may hold up the thread for so long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,6 +49,8 @@ pub(crate) struct Bus {
     missed_since: Option<Instant>,
     /// The first moment of this run.
     started: Instant,
+    /// When it began that no purge is missed.
+    whole_at: Instant,
     catch_up: Option<CatchUp>,
     /// The type of the last question or purge of our own.
     number: u16,
@@ -114,6 +114,7 @@ impl Bus {
                 now.checked_sub(Duration::from_secs(86400)).unwrap_or(now),
             )),
             started: now,
+            whole_at: now,
             catch_up: None,
             number: rand::random(),
         }
@@ -222,7 +223,7 @@ impl Bus {
     }
 
     fn begin_missing(&mut self, now: Instant, news: &mut News) {
-        let since = now.checked_sub(NOTICE).unwrap_or(now);
+        let since = now.checked_sub(NOTICE).unwrap_or(now).max(self.whole_at);
         self.missed_since.get_or_insert(since);
         news.lost = true;
         news.whole = None;
@@ -302,7 +303,7 @@ impl Bus {
                 news.lost = true;
             }
             let since = self.missed_since.unwrap_or(self.started);
-            self.catch_up = Some(CatchUp::new(strangers, since));
+            self.catch_up = Some(CatchUp::new(strangers, since, &self.log));
         }
     }
 
@@ -348,6 +349,7 @@ impl Bus {
                     .any(|name| is_cache(name) && Some(*name) != self.session_name());
             self.catch_up = None;
             self.missed_since = None;
+            self.whole_at = now;
             news.whole = Some(complete && !alone);
         } else if let Some((to, question)) = question {
             self.send(to, self.number, &question);

@@ -4,7 +4,7 @@
 //! connections; `serve`, `respond` and `send` answer requests, `forward` makes those to `origins`,
 //! `fill` stores responses. `cache` knows what is stored, `purging` deletes it, `store` has it
 //! within `space`, `root` has the files, `disk` waits for them, `walk` looks through them.
-//! `bus` hears purges, `catch_up` those that were missed.
+//! `bus` hears purges, and those that were missed.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,6 @@ mod answers;
 mod args;
 mod bus;
 mod cache;
-mod catch_up;
 mod client;
 mod config;
 mod daemon;

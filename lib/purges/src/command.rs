@@ -153,7 +153,7 @@ impl fmt::Display for Purge {
 }
 
 /// Whether a text matches a pattern in which `*` stands for any bytes.
-fn is_match(pattern: &[u8], text: &[u8]) -> bool {
+pub fn is_match(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when what follows the last star does not match: the star may take more.
     let mut retry = None;

@@ -7,7 +7,7 @@
 //! `replay at INDEX`: one message at a time is under way, so a replay takes no more of the bus than
 //! a message per round trip. A purge that is carried out twice does no harm.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use group::Name;
@@ -21,12 +21,15 @@ const LOG_BYTES_MAX: usize = 8 << 20;
 /// Bytes of purges in one answer.
 const ANSWER_BYTES: usize = 64 << 10;
 
+/// The clocks of two caches agree this well about when a message came.
+const EDGE: Duration = Duration::from_secs(2);
+
 /// Who does not answer within this time is taken for one whose log is short.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// The purges that were heard lately.
 #[derive(Debug)]
-pub(crate) struct PurgeLog {
+pub struct PurgeLog {
     /// When, and the command; the oldest first.
     entries: VecDeque<(Instant, String)>,
     bytes: usize,
@@ -37,7 +40,8 @@ pub(crate) struct PurgeLog {
 }
 
 impl PurgeLog {
-    pub(crate) fn new(now: Instant) -> PurgeLog {
+    /// Nothing was heard before `now`.
+    pub fn new(now: Instant) -> PurgeLog {
         PurgeLog {
             entries: VecDeque::new(),
             bytes: 0,
@@ -47,7 +51,7 @@ impl PurgeLog {
     }
 
     /// Remembers a command, as it stands on the bus.
-    pub(crate) fn push(&mut self, command: String, now: Instant) {
+    pub fn push(&mut self, command: String, now: Instant) {
         self.bytes += command.len();
         self.entries.push_back((now, command));
         while self.entries.len() > LOG_MAX || self.bytes > LOG_BYTES_MAX {
@@ -60,8 +64,18 @@ impl PurgeLog {
         }
     }
 
+    /// The commands that were heard after this time, and how often.
+    fn heard_after(&self, since: Instant) -> HashMap<String, usize> {
+        let from = self.entries.partition_point(|(at, _)| *at < since);
+        let mut heard = HashMap::new();
+        for (_, command) in self.entries.iter().skip(from) {
+            *heard.entry(command.clone()).or_default() += 1;
+        }
+        heard
+    }
+
     /// Answers a question; none if it is none.
-    pub(crate) fn answer(&self, question: &str, now: Instant) -> Option<String> {
+    pub fn answer(&self, question: &str, now: Instant) -> Option<String> {
         let mut words = question.split_ascii_whitespace();
         let (Some("replay"), Some(how), Some(number), None) =
             (words.next(), words.next(), words.next(), words.next())
@@ -103,7 +117,7 @@ impl PurgeLog {
 
 /// Asking others for what was missed.
 #[derive(Debug)]
-pub(crate) struct CatchUp {
+pub struct CatchUp {
     /// From each list one has to answer in full.
     sources: VecDeque<VecDeque<Name>>,
     /// When purges began to be missed.
@@ -113,11 +127,15 @@ pub(crate) struct CatchUp {
     /// What to ask next, where an answer goes on.
     next: Option<u64>,
     failed: bool,
+    /// What was heard by ourselves in the time that is asked about: each source tells it once more.
+    heard: HashMap<String, usize>,
+    /// The same, less what the present source has told.
+    untold: HashMap<String, usize>,
 }
 
 /// What an answer says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Replayed {
+pub enum Replayed {
     /// These purges, without the word `purge`.
     Commands(Vec<String>),
     /// Nothing for us.
@@ -125,9 +143,14 @@ pub(crate) enum Replayed {
 }
 
 impl CatchUp {
-    /// From each of these lists of caches one has to tell what it heard since then.
-    pub(crate) fn new(sources: Vec<Vec<Name>>, since: Instant) -> CatchUp {
+    /// From each of these lists of caches one has to tell what it heard since then; what stands in
+    /// our own log is not told to the caller.
+    pub fn new(sources: Vec<Vec<Name>>, since: Instant, log: &PurgeLog) -> CatchUp {
+        // What came at the edge may be told or not: it is rather carried out twice.
+        let heard = log.heard_after(since + EDGE);
         CatchUp {
+            untold: heard.clone(),
+            heard,
             sources: sources.into_iter().map(VecDeque::from).collect(),
             since,
             asked: None,
@@ -137,7 +160,7 @@ impl CatchUp {
     }
 
     /// Whether it is over: then whether all that was missed has been told.
-    pub(crate) fn outcome(&self) -> Option<bool> {
+    pub fn outcome(&self) -> Option<bool> {
         match self.failed {
             true => Some(false),
             false => self.sources.is_empty().then_some(true),
@@ -145,7 +168,7 @@ impl CatchUp {
     }
 
     /// The next question, if it is time for one: to whom, and its type, which is `number`.
-    pub(crate) fn poll_question(&mut self, number: u16, now: Instant) -> Option<(Name, String)> {
+    pub fn poll_question(&mut self, number: u16, now: Instant) -> Option<(Name, String)> {
         if let Some((_, _, deadline)) = self.asked
             && now >= deadline
         {
@@ -169,6 +192,7 @@ impl CatchUp {
     /// The one that is asked does not know: the next one of its list is asked.
     fn give_up(&mut self) {
         (self.asked, self.next) = (None, None);
+        self.untold.clone_from(&self.heard);
         let Some(list) = self.sources.front_mut() else {
             return;
         };
@@ -177,7 +201,7 @@ impl CatchUp {
     }
 
     /// Takes an answer.
-    pub(crate) fn handle_answer(&mut self, sender: &Name, number: u16, text: &str) -> Replayed {
+    pub fn handle_answer(&mut self, sender: &Name, number: u16, text: &str) -> Replayed {
         let expected = self
             .asked
             .is_some_and(|(name, own, _)| name == *sender && own == number);
@@ -187,7 +211,18 @@ impl CatchUp {
             return Replayed::Nothing;
         }
         self.asked = None;
+        let mut untold = std::mem::take(&mut self.untold);
+        let is_new = |line: &&str| match untold.get_mut(*line) {
+            Some(count @ 1..) => {
+                *count -= 1;
+                false
+            }
+            _ => true,
+        };
+        let new: Vec<String> = lines.filter(is_new).map(str::to_owned).collect();
+        self.untold = untold;
         if head == "log end" {
+            self.untold.clone_from(&self.heard);
             self.next = None;
             self.sources.pop_front();
         } else if let Some(index) = head.strip_prefix("log more ")
@@ -198,17 +233,17 @@ impl CatchUp {
             self.give_up();
             return Replayed::Nothing;
         }
-        Replayed::Commands(lines.map(str::to_owned).collect())
+        Replayed::Commands(new)
     }
 
     /// These are the members now: who has gone cannot answer.
-    pub(crate) fn handle_members(&mut self, members: &[Name]) {
+    pub fn handle_members(&mut self, members: &[Name]) {
         if self
             .asked
             .is_some_and(|(name, ..)| !members.contains(&name))
         {
-            self.asked = None;
-            self.next = None;
+            (self.asked, self.next) = (None, None);
+            self.untold.clone_from(&self.heard);
         }
         for list in &mut self.sources {
             list.retain(|name| members.contains(name));
@@ -233,7 +268,7 @@ mod tests {
     /// Asks a log until it has told all.
     fn replay(log: &PurgeLog, since: Instant, now: Instant) -> Option<Vec<String>> {
         let peer = name("#ic1#a");
-        let mut catch_up = CatchUp::new(vec![vec![peer]], since);
+        let mut catch_up = CatchUp::new(vec![vec![peer]], since, &PurgeLog::new(since));
         let mut commands = Vec::new();
         for number in 0.. {
             match catch_up.outcome() {
@@ -294,7 +329,7 @@ mod tests {
     fn another_one_is_asked_where_the_first_does_not_know() {
         let now = Instant::now();
         let peers = ["#ic1#a", "#ic2#b", "#ic3#c"].map(name);
-        let mut catch_up = CatchUp::new(vec![peers.to_vec()], now);
+        let mut catch_up = CatchUp::new(vec![peers.to_vec()], now, &PurgeLog::new(now));
         assert_eq!(catch_up.poll_question(1, now).unwrap().0, peers[0]);
         assert_eq!(catch_up.poll_question(2, now), None, "one at a time");
         assert_eq!(
@@ -312,10 +347,37 @@ mod tests {
     }
 
     #[test]
+    fn what_was_heard_is_not_done_again() {
+        let start = Instant::now();
+        let at = |seconds| start + second(seconds);
+        let (mut own, mut other) = (PurgeLog::new(start), PurgeLog::new(start));
+        for (command, seconds) in [("/edge", 10), ("/a", 13), ("--all", 14), ("/a", 15)] {
+            own.push(command.to_owned(), at(seconds));
+            other.push(command.to_owned(), at(seconds));
+        }
+        // Here the two lose sight of each other.
+        for (command, seconds) in [("/a", 20), ("/b", 21)] {
+            other.push(command.to_owned(), at(seconds));
+        }
+        let peers = [name("#ic1#a"), name("#ic2#b")];
+        let sources = peers.iter().map(|&peer| vec![peer]).collect();
+        let mut catch_up = CatchUp::new(sources, at(9), &own);
+        for (number, peer) in (1..).zip(peers) {
+            let (_, question) = catch_up.poll_question(number, at(30)).unwrap();
+            let answer = other.answer(&question, at(30)).unwrap();
+            let Replayed::Commands(new) = catch_up.handle_answer(&peer, number, &answer) else {
+                panic!("{answer}");
+            };
+            assert_eq!(new, ["/edge", "/a", "/b"]);
+        }
+        assert_eq!(catch_up.outcome(), Some(true));
+    }
+
+    #[test]
     fn every_side_must_answer() {
         let now = Instant::now();
         let (one, two) = (name("#ic1#a"), name("#ic2#b"));
-        let mut catch_up = CatchUp::new(vec![vec![one], vec![two]], now);
+        let mut catch_up = CatchUp::new(vec![vec![one], vec![two]], now, &PurgeLog::new(now));
         catch_up.poll_question(1, now);
         catch_up.handle_answer(&one, 1, "log end\n/x\n");
         assert_eq!(catch_up.outcome(), None);

@@ -1,0 +1,300 @@
+//! purged's session: purges come in, confirmations go out.
+
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use group::{
+    Address, Cause, Event, GroupName, Membership, Message, Name, Options, Service, Session,
+};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use purges::{CatchUp, Purge, PurgeLog, Replayed, is_cache};
+use unixproc::log;
+
+/// Connecting may hold up the program for so long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The first pause between attempts to connect; it doubles up to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// A loss is noticed so long after it happened, at most; others may have purged since.
+const NOTICE: Duration = Duration::from_secs(15);
+
+/// Messages taken in one turn.
+const ROUND: usize = 64;
+
+/// The session with groupd.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    options: Options,
+    group: GroupName,
+    token: Token,
+    session: Option<Session>,
+    pub(crate) readable: bool,
+    retry_at: Instant,
+    backoff: Duration,
+    reported: bool,
+    log: PurgeLog,
+    members: Vec<Name>,
+    /// When it began that no purge is missed.
+    whole_at: Instant,
+    /// Since when purges may be missed.
+    missed_since: Option<Instant>,
+    catch_up: Option<CatchUp>,
+    number: u16,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// These, and then to confirm them.
+    Confirmed(Name, u16, Result<Vec<Purge>, String>),
+    /// These, which others have told.
+    Replayed(Vec<Purge>),
+    /// Everything: nobody could tell what was missed.
+    Everything,
+}
+
+impl Bus {
+    /// Not connected yet; events of the session will have this token.
+    pub(crate) fn new(address: Address, group: GroupName, token: Token) -> Bus {
+        let now = Instant::now();
+        let mut options = Options::new(address);
+        let name = format!("pd{}", std::process::id() % 100_000_000);
+        options.name = name.parse().ok();
+        options.membership = true;
+        options.timeout = CONNECT_TIMEOUT;
+        Bus {
+            options,
+            group,
+            token,
+            session: None,
+            readable: false,
+            retry_at: now,
+            backoff: BACKOFF.0,
+            reported: false,
+            log: PurgeLog::new(now),
+            members: Vec::new(),
+            whole_at: now,
+            missed_since: None,
+            catch_up: None,
+            number: rand::random(),
+        }
+    }
+
+    /// When there is something to do without an event.
+    pub(crate) fn wants(&self, now: Instant) -> Duration {
+        if self.readable && self.session.is_some() {
+            return Duration::ZERO;
+        }
+        match &self.session {
+            Some(_) => Duration::from_secs(1),
+            None => self.retry_at.saturating_duration_since(now),
+        }
+    }
+
+    /// Opens the session if it is due, and joins the group.
+    pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
+        if self.session.is_some() || now < self.retry_at {
+            return;
+        }
+        match self.try_connect(registry) {
+            Ok(session) => {
+                log::notice("connected", &[("session", &session.private_group())]);
+                self.session = Some(session);
+                self.readable = true;
+                self.reported = false;
+            }
+            Err(error) => {
+                if !self.reported {
+                    let address = &self.options.address;
+                    log::warning("bus-unreachable", &[("bus", address), ("error", &error)]);
+                    self.reported = true;
+                }
+                // Another container's process may have the same number.
+                let name = format!("pd{}", rand::random::<u32>() % 100_000_000);
+                self.options.name = name.parse().ok();
+                self.retry_at = Instant::now() + self.backoff;
+                self.backoff = (self.backoff * 2).min(BACKOFF.1);
+            }
+        }
+    }
+
+    fn try_connect(&self, registry: &Registry) -> anyhow::Result<Session> {
+        let mut session = Session::connect(self.options.clone())?;
+        session.set_nonblocking(true)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut SourceFd(&session.as_raw_fd()), self.token, interest)?;
+        session.join(self.group)?;
+        Ok(session)
+    }
+
+    /// Takes what has come, up to a turn's bound.
+    pub(crate) fn receive(&mut self, now: Instant) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for _ in 0..ROUND {
+            let Some(session) = self.session.as_mut().filter(|_| self.readable) else {
+                break;
+            };
+            // What could not be written before is in the way of nothing here: it is tried again.
+            let _ = session.flush();
+            match session.try_receive() {
+                Ok(Some(event)) => {
+                    self.backoff = BACKOFF.0;
+                    self.handle(event, now, &mut tasks);
+                }
+                Ok(None) => self.readable = false,
+                Err(group::ReceiveError::Membership(error)) => {
+                    log::warning("bad-message", &[("error", &error)]);
+                }
+                Err(error) => {
+                    log::warning("bus-lost", &[("error", &error)]);
+                    self.session = None;
+                    self.members.clear();
+                    self.catch_up = None;
+                    self.reported = true;
+                    self.retry_at = now + self.backoff;
+                    self.miss(now);
+                }
+            }
+        }
+        self.ask(now, &mut tasks);
+        tasks
+    }
+
+    fn miss(&mut self, now: Instant) {
+        let since = now.checked_sub(NOTICE).unwrap_or(now).max(self.whole_at);
+        self.missed_since.get_or_insert(since);
+    }
+
+    fn handle(&mut self, event: Event, now: Instant, tasks: &mut Vec<Task>) {
+        match event {
+            Event::Message(message) if message.groups.iter().any(|to| to == self.group.name()) => {
+                if let Some(purges) = read(&message) {
+                    for purge in purges.iter().flatten() {
+                        self.log.push(purge.to_string(), now);
+                    }
+                    tasks.push(Task::Confirmed(message.sender, message.mess_type, purges));
+                }
+            }
+            Event::Message(message) => self.handle_private(&message, now, tasks),
+            Event::Membership(membership) if membership.group == self.group.name() => {
+                self.handle_membership(&membership, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_private(&mut self, message: &Message, now: Instant, tasks: &mut Vec<Task>) {
+        let text = String::from_utf8_lossy(&message.data);
+        if let Some(answer) = self.log.answer(&text, now) {
+            self.send(message.sender, message.mess_type, &answer);
+        } else if let Some(catch_up) = &mut self.catch_up {
+            let replayed = catch_up.handle_answer(&message.sender, message.mess_type, &text);
+            if let Replayed::Commands(commands) = replayed {
+                let mut purges = Vec::new();
+                for command in commands {
+                    if let Ok(purge) = Purge::parse(&command) {
+                        self.log.push(command, now);
+                        purges.push(purge);
+                    }
+                }
+                tasks.push(Task::Replayed(purges));
+            }
+        }
+    }
+
+    fn handle_membership(&mut self, membership: &Membership, now: Instant) {
+        let own = self.session.as_ref().map(Session::private_group);
+        let others = membership.members.iter().copied();
+        let others = others.filter(|name| is_cache(name) && Some(*name) != own);
+        let others: Vec<Name> = others.collect();
+        let first = self.members.is_empty();
+        if first && self.missed_since.is_none() {
+            self.whole_at = now;
+        }
+        if membership.cause == Cause::Network {
+            let lost = self
+                .members
+                .iter()
+                .any(|name| is_cache(name) && !membership.members.contains(name));
+            if lost {
+                self.miss(now);
+            }
+        }
+        let together = membership.vs_sets.get(membership.own_set);
+        let is_stranger = |name: &Name| together.is_none_or(|set| !set.contains(name));
+        let strangers: Vec<Vec<Name>> = match membership.cause {
+            _ if first && others.is_empty() => Vec::new(),
+            _ if first => vec![others],
+            Cause::Network => others
+                .into_iter()
+                .filter(is_stranger)
+                .map(|name| vec![name])
+                .collect(),
+            _ => Vec::new(),
+        };
+        self.members.clone_from(&membership.members);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.handle_members(&self.members);
+        }
+        if let Some(since) = self.missed_since
+            && (first || !strangers.is_empty())
+        {
+            self.catch_up = Some(CatchUp::new(strangers, since, &self.log));
+        }
+    }
+
+    /// Goes on asking for what was missed.
+    fn ask(&mut self, now: Instant, tasks: &mut Vec<Task>) {
+        let Some(catch_up) = &mut self.catch_up else {
+            return;
+        };
+        self.number = self.number.wrapping_add(1);
+        let question = catch_up.poll_question(self.number, now);
+        if let Some(complete) = catch_up.outcome() {
+            let alone = !self.members.iter().any(is_other(self.session.as_ref()));
+            self.catch_up = None;
+            self.missed_since = None;
+            self.whole_at = now;
+            if !complete || alone {
+                tasks.push(Task::Everything);
+            }
+        } else if let Some((to, question)) = question {
+            self.send(to, self.number, &question);
+        }
+    }
+
+    /// Says something to one of the group.
+    pub(crate) fn send(&mut self, to: Name, number: u16, text: &str) {
+        if let Some(session) = &mut self.session {
+            // Who asked has gone, or finds that this one has: both are told by the membership.
+            let _ = session.multicast(Service::Agreed, &[to], number, text.as_bytes());
+        }
+    }
+
+    /// Leaves in order: whoever waits for a confirmation knows that nothing more will be deleted.
+    pub(crate) fn leave(mut self) {
+        if let Some(mut session) = self.session.take() {
+            // The end of the connection says the same a little less politely.
+            let _ = session.leave(self.group);
+            let _ = session.disconnect();
+        }
+    }
+}
+
+fn is_other(session: Option<&Session>) -> impl Fn(&Name) -> bool {
+    let own = session.map(Session::private_group);
+    move |name| is_cache(name) && Some(*name) != own
+}
+
+/// The purges of a message; none if nothing in it is one, an error if one makes no sense.
+fn read(message: &Message) -> Option<Result<Vec<Purge>, String>> {
+    let text = String::from_utf8_lossy(&message.data);
+    let commands = text.lines().filter_map(|line| line.strip_prefix("purge "));
+    let purges: Result<Vec<Purge>, String> = commands.map(Purge::parse).collect();
+    match purges {
+        Ok(purges) if purges.is_empty() => None,
+        purges => Some(purges),
+    }
+}

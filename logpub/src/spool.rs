@@ -33,6 +33,9 @@ pub(crate) use writer::LaneWriter;
 const LANE: &str = "lane";
 const ACKNOWLEDGED: &str = "acknowledged";
 const GAPS: &str = "gaps";
+/// Since when nobody has written to the lane: seconds since the machine was started, by a clock
+/// that nobody sets.
+const IDLE: &str = "idle";
 
 /// What stands before the name of a lane that is being made or removed.
 const UNFINISHED: &str = ".lane-";
@@ -93,6 +96,10 @@ impl Spool {
             if origin.continues(&identity.origin)
                 && let Some(lock) = lock(file, &directory.join(LANE))?
             {
+                match fs::remove_file(directory.join(IDLE)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
                 return Ok((identity, LaneWriter::new(&directory, lock)?));
             }
         }
@@ -207,8 +214,16 @@ impl Spool {
         if identity.origin.boot != self.boot || identity.origin.input.is_empty() {
             return Ok(false);
         }
-        // A clock that was set back only makes it wait.
-        Ok(last_change(directory)? + REST_PATIENCE > SystemTime::now())
+        let now = uptime()?;
+        let path = directory.join(IDLE);
+        let since = fs::read_to_string(&path).ok();
+        let since: Option<i64> = since.and_then(|text| text.trim().parse().ok());
+        let Some(since) = since else {
+            // Nobody has looked yet: the time begins. Without room for a note, it begins later.
+            let _ = fs::write(&path, format!("{now}\n"));
+            return Ok(true);
+        };
+        Ok(now < since + REST_PATIENCE.as_secs() as i64)
     }
 
     /// The directory of a lane.
@@ -255,6 +270,13 @@ fn fill(directory: &Path, identity: &Identity) -> io::Result<File> {
     file.write_all(&identity.encode())?;
     file.lock()?;
     Ok(file)
+}
+
+/// Seconds since the machine was started.
+fn uptime() -> io::Result<i64> {
+    let text = fs::read_to_string("/proc/uptime")?;
+    let seconds = text.split('.').next().and_then(|word| word.parse().ok());
+    seconds.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/uptime: no number"))
 }
 
 /// When a file of a directory was written to last.

@@ -154,15 +154,24 @@ fn an_unfinished_line_waits_for_its_pipe_and_is_ended_later() {
         let settled = scene.spool.settle(&reader).unwrap();
         if waits {
             assert_eq!(settled, Settled::Kept);
-            // A minute after the last byte it does not wait any more.
-            for entry in fs::read_dir(scene.spool.path_of(&identity)).unwrap() {
-                let file = File::options().write(true).open(entry.unwrap().path());
-                let then = SystemTime::now() - REST_PATIENCE - Duration::from_secs(5);
-                file.unwrap().set_modified(then).unwrap();
+            // However its pipe's next process is late, and whatever the clock on the wall says.
+            for file in [LANE, GAPS, ACKNOWLEDGED] {
+                let file = File::open(scene.spool.path_of(&identity).join(file)).unwrap();
+                let then = SystemTime::now() - 60 * REST_PATIENCE;
+                file.set_modified(then).unwrap();
             }
-            let directory = File::open(scene.spool.path_of(&identity)).unwrap();
-            let then = SystemTime::now() - REST_PATIENCE - Duration::from_secs(5);
-            directory.set_modified(then).unwrap();
+            let settled = scene.spool.settle(&reader).unwrap();
+            assert_eq!(settled, Settled::Kept);
+            // It comes, and is killed, too: the time begins anew.
+            let idle = scene.spool.path_of(&identity).join(IDLE);
+            let long = uptime().unwrap() - REST_PATIENCE.as_secs() as i64 - 1;
+            fs::write(&idle, format!("{long}\n")).unwrap();
+            kill(scene.writer("1:1"));
+            assert!(!idle.exists());
+            assert_eq!(scene.spool.settle(&reader).unwrap(), Settled::Kept);
+            assert!(idle.exists());
+            // A minute later it does not wait any more.
+            fs::write(&idle, format!("{long}\n")).unwrap();
             let settled = scene.spool.settle(&reader).unwrap();
             assert_eq!(settled, Settled::More { ended_line: true });
         } else {

@@ -43,6 +43,7 @@ fuzz_target!(|input: &[u8]| {
                 data: data.clone(),
             };
             groups.handle_delivery(&table, &mut out);
+            while groups.advance(&mut out) {}
         }
     }
     let mut rest = input;
@@ -55,6 +56,7 @@ fuzz_target!(|input: &[u8]| {
             data: Bytes::copy_from_slice(data),
         };
         groups.handle_delivery(&delivery, &mut out);
+        groups.advance(&mut out);
         if sender > 250 {
             let (from, to) = (view(7, &[1, 2]), view(8, &[1, 2]));
             let transition = Transition {

@@ -43,6 +43,8 @@ pub(crate) struct Bus {
     refusals: Throttle,
     /// Scratch of [`deliver`](Self::deliver).
     events: Vec<GroupEvent>,
+    /// An exchange of tables goes on that needs nobody but this daemon.
+    busy: bool,
     leaving: bool,
     left: bool,
     has_view: bool,
@@ -61,6 +63,7 @@ impl Bus {
             joins_refused: 0,
             refusals: Throttle::new(REFUSALS_INTERVAL),
             events: Vec::new(),
+            busy: false,
             leaving: false,
             left: false,
             has_view: false,
@@ -138,13 +141,7 @@ impl Bus {
         let groups = &groups[..count];
         match request {
             Request::Join => self.join(now, id, &frame.header, groups, sessions),
-            Request::Leave => {
-                for &group in groups {
-                    if let Some(leave) = self.groups.leave(id, group) {
-                        self.submit(now, Service::Agreed, leave);
-                    }
-                }
-            }
+            Request::Leave => self.leave_groups(now, id, groups, sessions),
             Request::Multicast(delivery) => {
                 let attributes = Attributes {
                     type_bits: delivery.kind().bits(),
@@ -172,13 +169,18 @@ impl Bus {
         sessions: &mut Sessions,
     ) {
         let mut refused = Vec::new();
+        let mut told_bytes = 0;
         for &group in groups {
             match self.groups.join(id, group) {
-                Ok(Some(join)) => self.submit(now, Service::Agreed, join),
+                Ok(Some(join)) => {
+                    told_bytes += self.told_bytes(&group);
+                    self.submit(now, Service::Agreed, join);
+                }
                 Ok(None) => {}
                 Err(TooManyGroups) => refused.push(name(&group)),
             }
         }
+        sessions.charge(now, id, told_bytes);
         if refused.is_empty() {
             return;
         }
@@ -194,6 +196,34 @@ impl Bus {
         }
         let refusal = wire::encode_refused_join(request, &refused);
         sessions.send(&[id], |out| out.extend_from_slice(&refusal));
+    }
+
+    fn leave_groups(
+        &mut self,
+        now: Time,
+        id: SessionId,
+        groups: &[GroupName],
+        sessions: &mut Sessions,
+    ) {
+        let mut told_bytes = 0;
+        for &group in groups {
+            if let Some(leave) = self.groups.leave(id, group) {
+                told_bytes += self.told_bytes(&group);
+                self.submit(now, Service::Agreed, leave);
+            }
+        }
+        sessions.charge(now, id, told_bytes);
+    }
+
+    /// About how many bytes the daemons write when a member comes or goes.
+    fn told_bytes(&self, group: &GroupName) -> u64 {
+        let Some(summary) = self.groups.summary(group) else {
+            return 0;
+        };
+        // Those elsewhere may want to know of memberships, too.
+        let told = summary.watchers + summary.members - summary.local;
+        let length = wire::HEADER_LENGTH + GroupName::BYTES * (summary.members + 1);
+        (told * length) as u64
     }
 
     fn submit(&mut self, now: Time, service: Service, data: Bytes) {
@@ -237,8 +267,21 @@ impl Bus {
                 send(&event, sessions);
             }
         }
+        // A piece only: the ring goes on between the pieces of a large exchange.
+        self.busy = self.groups.advance(&mut events);
+        if !events.is_empty() {
+            sessions.retry_waiting();
+        }
+        for event in events.drain(..) {
+            send(&event, sessions);
+        }
         self.events = events;
         any
+    }
+
+    /// Whether [`deliver`](Self::deliver) has something to do without anything from the ring.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
     }
 
     fn log_view(&self, view: &View) {

@@ -15,12 +15,19 @@ pub use status::Failure;
 pub enum Request {
     /// Asks for a [`Status`].
     Status,
-    /// Asks for [`Groups`].
-    Groups,
-    /// Asks for the [`Members`] of one group.
+    /// Asks for [`Groups`], of which one answer holds a part.
+    Groups {
+        /// [`Groups::next`] of the answer before; absent in the first request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
+    /// Asks for the [`Members`] of one group, of which one answer holds a part.
     Members {
         /// The group's name.
         group: String,
+        /// [`Members::next`] of the answer before; absent in the first request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
     },
 }
 
@@ -90,11 +97,14 @@ pub struct Sessions {
     pub slow_disconnects: u64,
 }
 
-/// All groups that have members.
+/// Some of the groups that have members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Groups {
     /// In the order of their names.
     pub groups: Vec<Group>,
+    /// What to ask with for those that follow; absent if these are the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One group.
@@ -108,7 +118,7 @@ pub struct Group {
     pub local: u64,
 }
 
-/// The members of one group.
+/// Some of the members of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
     /// The group's name, as asked.
@@ -117,6 +127,10 @@ pub struct Members {
     pub members: Vec<String>,
     /// The group's id: `proc_id`, `time`, `index`; absent for a group that nobody is in.
     pub gid: Option<[i32; 3]>,
+    /// What to ask with for those that follow; absent if these are the last. An answer with another
+    /// group id is about another membership.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// What is answered to a [`Request`].

@@ -7,9 +7,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use groupd::control;
 use mio::{Events, Poll, Token};
-use status::ControlServer;
 use totem::event::{Class, Notice};
 use totem::time::Time;
 use unixproc::log;
@@ -21,6 +19,7 @@ use crate::config::Config;
 use crate::listen::Listener;
 use crate::notices::Notices;
 use crate::ports::Ports;
+use crate::questions::Questions;
 use crate::report::Report;
 use crate::sessions::Sessions;
 use crate::state::{State, StateFile};
@@ -63,7 +62,7 @@ pub(crate) struct Daemon {
     ports: Ports,
     sessions: Sessions,
     listeners: Vec<Listener>,
-    control: ControlServer,
+    questions: Questions,
     state: Option<StateFile>,
     incarnation: u64,
     sealed: bool,
@@ -174,6 +173,7 @@ impl Daemon {
         self.take_notices()?;
         self.sessions.handle_timeout(now);
         self.sessions.flush();
+        self.answer(now);
         self.keep_promises(now);
         self.advance_stop(now)
     }
@@ -183,6 +183,7 @@ impl Daemon {
         let busy = self.data_ready
             || self.token_ready
             || (self.listeners_ready && self.stop == Stop::Running)
+            || self.bus.is_busy()
             || (self.sessions.has_work() && self.bus.has_room());
         if busy {
             return Some(Duration::ZERO);
@@ -194,6 +195,7 @@ impl Daemon {
         let next = [
             self.bus.poll_timeout(),
             self.sessions.poll_timeout(),
+            self.questions.poll_timeout(),
             self.watchdog_at,
             self.open_at,
             self.accept_at,
@@ -210,7 +212,7 @@ impl Daemon {
             DATA | SEGMENT => self.data_ready = true,
             TOKEN => self.token_ready = true,
             SIGNALS => self.handle_signals(),
-            _ if self.control.tokens().contains(&token.0) => self.answer(token),
+            _ if self.questions.owns(token) => self.questions.note(token),
             _ if token < SESSIONS => self.listeners_ready = true,
             _ => self.sessions.handle_event(event),
         }
@@ -219,7 +221,8 @@ impl Daemon {
         }
     }
 
-    fn answer(&mut self, token: Token) {
+    /// Answers one who asks at the control socket.
+    fn answer(&mut self, now: Time) {
         let report = Report {
             config: &self.config,
             me: self.me,
@@ -229,11 +232,9 @@ impl Daemon {
             sealed: self.sealed,
             uptime: self.origin.elapsed(),
         };
-        let result =
-            self.control
-                .handle_event(self.poll.registry(), token, |request: control::Request| {
-                    report.answer(&request)
-                });
+        let result = self
+            .questions
+            .serve(now, self.poll.registry(), |request| report.answer(&request));
         if let Err(error) = result {
             log::warning("control-failed", &[("reason", &error)]);
         }

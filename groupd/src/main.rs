@@ -8,6 +8,7 @@
 
 mod args;
 mod bus;
+mod changes;
 mod config;
 mod daemon;
 mod key;
@@ -17,6 +18,7 @@ mod notices;
 mod output;
 mod pace;
 mod ports;
+mod questions;
 mod report;
 mod session;
 mod sessions;

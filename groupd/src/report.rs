@@ -13,6 +13,9 @@ use crate::config::Config;
 use crate::ports::Ports;
 use crate::sessions::Sessions;
 
+/// Groups or members in one answer: an answer costs the loop a fraction of a millisecond.
+const ENTRIES_MAX: usize = 256;
+
 /// Everything that answers are made of.
 pub(crate) struct Report<'a> {
     pub(crate) config: &'a Config,
@@ -29,9 +32,17 @@ impl Report<'_> {
     pub(crate) fn answer(&self, request: &control::Request) -> control::Answer {
         match request {
             control::Request::Status => control::Answer::Status(self.status()),
-            control::Request::Groups => control::Answer::Groups(self.groups()),
-            control::Request::Members { group } => match GroupName::new(group.as_bytes()) {
-                Some(name) => control::Answer::Members(self.members(group, &name)),
+            control::Request::Groups { after } => {
+                match after.as_deref().map(place_of).transpose() {
+                    Ok(after) => control::Answer::Groups(self.groups(after.as_ref())),
+                    Err(error) => control::Answer::Failure(control::Failure { error }),
+                }
+            }
+            control::Request::Members { group, after } => match GroupName::new(group.as_bytes()) {
+                Some(name) => {
+                    let skip = usize::try_from(after.unwrap_or(0)).unwrap_or(usize::MAX);
+                    control::Answer::Members(self.members(group, &name, skip))
+                }
                 None => control::Answer::Failure(control::Failure {
                     error: format!("a group's name has at most 31 bytes, got {:?}", group),
                 }),
@@ -133,29 +144,74 @@ impl Report<'_> {
         .collect()
     }
 
-    fn groups(&self) -> control::Groups {
-        let groups = self.bus.groups().groups().map(|group| control::Group {
-            name: group.name.to_string(),
-            members: group.members as u64,
-            local: group.local as u64,
-        });
-        control::Groups {
-            groups: groups.collect(),
+    fn groups(&self, after: Option<&GroupName>) -> control::Groups {
+        let mut rest = self.bus.groups().groups_after(after).peekable();
+        let mut answer = control::Groups::default();
+        let mut last = None;
+        for group in rest.by_ref().take(ENTRIES_MAX) {
+            answer.groups.push(control::Group {
+                name: group.name.to_string(),
+                members: group.members as u64,
+                local: group.local as u64,
+            });
+            last = Some(group.name);
         }
+        if rest.peek().is_some() {
+            answer.next = last.as_ref().map(place);
+        }
+        answer
     }
 
-    fn members(&self, group: &str, name: &GroupName) -> control::Members {
-        let (gid, members) = match self.bus.groups().members(name) {
-            Some((gid, members)) => {
-                let gid = group_id(gid);
-                (Some([gid.proc_id, gid.time, gid.index]), members.to_vec())
-            }
-            None => (None, Vec::new()),
-        };
-        control::Members {
+    fn members(&self, group: &str, name: &GroupName, skip: usize) -> control::Members {
+        let mut answer = control::Members {
             group: group.to_owned(),
-            members: members.iter().map(GroupName::to_string).collect(),
-            gid,
+            members: Vec::new(),
+            gid: None,
+            next: None,
+        };
+        let groups = self.bus.groups();
+        let all = groups.summary(name).map_or(0, |summary| summary.members);
+        if let Some((gid, members)) = groups.some_members(name, skip, ENTRIES_MAX) {
+            let gid = group_id(gid);
+            answer.gid = Some([gid.proc_id, gid.time, gid.index]);
+            answer.members = members.iter().map(GroupName::to_string).collect();
+            let end = skip.saturating_add(members.len());
+            answer.next = (end < all).then_some(end as u64);
+        }
+        answer
+    }
+}
+
+/// A group's place in the list, as text: its name in hexadecimal digits, since names hold any bytes.
+fn place(name: &GroupName) -> String {
+    let digits = name.as_bytes().iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
+}
+
+fn place_of(text: &str) -> Result<GroupName, String> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some((digit(high)? << 4 | digit(low)?) as u8),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+    bytes
+        .and_then(|bytes| GroupName::new(&bytes))
+        .ok_or_else(|| format!("\"after\" must be \"next\" of an answer, got {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_is_a_place_and_no_other_text_is() {
+        for name in [&b"g"[..], b"\x01\xff\"", &[b'x'; 31]] {
+            let name = GroupName::new(name).unwrap();
+            assert_eq!(place_of(&place(&name)), Ok(name));
+        }
+        for text in ["g", "+1", "6g", &"61".repeat(33), "\u{e9}"] {
+            assert!(place_of(text).is_err(), "{text}");
         }
     }
 }

@@ -18,6 +18,7 @@ use totem::groups::SessionId;
 use totem::time::Time;
 use unixproc::log;
 
+use crate::changes::Changes;
 use crate::output::Page;
 use crate::pace::Laggards;
 use crate::session::{Session, Step};
@@ -112,6 +113,7 @@ pub(crate) struct Sessions {
     touched: Vec<SessionId>,
     queued_bytes: usize,
     laggards: Laggards,
+    changes: Changes,
     buffer: Vec<u8>,
     counters: Counters,
 }
@@ -137,6 +139,7 @@ impl Sessions {
             touched: Vec::new(),
             queued_bytes: 0,
             laggards: Laggards::default(),
+            changes: Changes::default(),
             buffer: vec![0; READ_BYTES],
             counters: Counters::default(),
         }
@@ -218,6 +221,7 @@ impl Sessions {
         handshake
             .into_iter()
             .chain(self.laggards.poll_timeout())
+            .chain(self.changes.poll_timeout())
             .min()
     }
 
@@ -246,6 +250,10 @@ impl Sessions {
                 }
                 continue;
             }
+            if let Some((id, request, frame)) = self.changes.take_due(now) {
+                self.enter_line(id);
+                return Some(Event::Request { id, request, frame });
+            }
             let id = *self.line.front()?;
             let Some((_, session)) = self
                 .table
@@ -255,6 +263,11 @@ impl Sessions {
                 self.leave_line();
                 continue;
             };
+            if self.changes.is_held(id) {
+                session.in_line = false;
+                self.leave_line();
+                continue;
+            }
             match session.next(&mut self.reads, &mut self.buffer) {
                 Step::Idle => {
                     session.in_line = false;
@@ -266,7 +279,9 @@ impl Sessions {
                 }
                 Step::Request(request, frame) => {
                     self.counters.requests += 1;
-                    return Some(Event::Request { id, request, frame });
+                    if let Some((request, frame)) = self.changes.hold(now, id, request, frame) {
+                        return Some(Event::Request { id, request, frame });
+                    }
                 }
                 step => {
                     if let Some(event) = self.handshake_step(id, step, now) {
@@ -341,6 +356,11 @@ impl Sessions {
     /// Lets [`poll`](Self::poll) announce those again that had to wait: names may be free now.
     pub(crate) fn retry_waiting(&mut self) {
         self.announced.append(&mut self.waiting);
+    }
+
+    /// Lets a session's next join or leave wait for what its last one makes the daemons write.
+    pub(crate) fn charge(&mut self, now: Time, id: SessionId, bytes: u64) {
+        self.changes.charge(now, id, bytes);
     }
 
     /// Queues a message for sessions: `encode` writes it, once.
@@ -443,6 +463,7 @@ impl Sessions {
             return;
         }
         let (_, mut session) = self.table.remove(place(id));
+        self.changes.forget(id);
         self.queued_bytes -= session.output.queued_bytes();
         if let Some(name) = session.name()
             && self.names.get(&name) == Some(&id)

@@ -72,22 +72,37 @@ fn answer(request: Request) -> Answer {
             groups: 1,
             uptime_seconds: 7,
         }),
-        Request::Groups => Answer::Groups(Groups {
-            groups: vec![Group {
-                name: "logs".into(),
-                members: 3,
+        // Lists come in parts of one.
+        Request::Groups { after } => {
+            let (name, members, next) = match after.as_deref() {
+                None => ("logs", 3, Some("6c6f6773".into())),
+                Some("6c6f6773") => ("purge", 2, None),
+                Some(other) => panic!("{other}"),
+            };
+            let group = Group {
+                name: name.into(),
+                members,
                 local: 1,
-            }],
-        }),
-        Request::Members { group } => {
-            let (members, gid) = match &*group {
-                "logs" => (vec!["#a#n1".into(), "#b#n2".into()], Some([1, 2, 3])),
-                _ => (vec![], None),
+            };
+            Answer::Groups(Groups {
+                groups: vec![group],
+                next,
+            })
+        }
+        Request::Members { group, after } => {
+            let (members, gid, next) = match (&*group, after) {
+                ("logs", None) => (vec!["#a#n1".into()], Some([1, 2, 3]), Some(1)),
+                ("logs", Some(1)) => (vec!["#b#n2".into()], Some([1, 2, 3]), None),
+                // Another membership each time.
+                ("busy", None) => (vec!["#a#n1".into()], Some([1, 2, 3]), Some(1)),
+                ("busy", Some(1)) => (vec!["#b#n2".into()], Some([1, 2, 4]), None),
+                _ => (vec![], None, None),
             };
             Answer::Members(Members {
                 group,
                 members,
                 gid,
+                next,
             })
         }
     }
@@ -106,7 +121,9 @@ fn questions_are_answered_for_people() {
     let groups = text(run(&scratch, &["groups"]));
     assert_eq!(
         groups.split_whitespace().collect::<Vec<_>>(),
-        ["logs", "members", "3,", "here", "1"]
+        [
+            "logs", "members", "3,", "here", "1", "purge", "members", "2,", "here", "1"
+        ]
     );
     assert_eq!(text(run(&scratch, &["members", "logs"])), "#a#n1\n#b#n2\n");
 }
@@ -127,7 +144,10 @@ fn questions_are_answered_for_programs() {
     );
     assert_eq!(
         value(&["groups", "--json"]),
-        json!({"groups": [{"name": "logs", "members": 3, "local": 1}]})
+        json!({"groups": [
+            {"name": "logs", "members": 3, "local": 1},
+            {"name": "purge", "members": 2, "local": 1},
+        ]})
     );
     assert_eq!(
         value(&["members", "logs", "--json"]),
@@ -142,6 +162,18 @@ fn an_empty_group_is_an_honest_no() {
     assert_eq!(
         complaint(run(&scratch, &["members", "nobody"])),
         (1, String::new())
+    );
+}
+
+#[test]
+fn members_of_two_memberships_are_not_mixed() {
+    let scratch = Scratch::new("busy");
+    fake::control(&scratch, answer);
+    let (code, message) = complaint(run(&scratch, &["members", "busy"]));
+    assert_eq!(code, 2);
+    assert!(
+        message.contains("change faster than they can be listed"),
+        "{message}"
     );
 }
 

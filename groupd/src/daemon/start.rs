@@ -23,6 +23,7 @@ use crate::key;
 use crate::listen::{self, Endpoints, Listener};
 use crate::notices::Notices;
 use crate::ports::{Port, Ports, is_local};
+use crate::questions::Questions;
 use crate::sessions::{Bounds, Sessions};
 use crate::state::{self, State, StateFile};
 
@@ -138,7 +139,7 @@ impl Daemon {
             ports,
             sessions,
             listeners,
-            control,
+            questions: Questions::new(control),
             state,
             incarnation,
             sealed,

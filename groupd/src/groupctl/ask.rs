@@ -13,6 +13,8 @@ use crate::text::printable;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a list of members is begun again because they have changed.
+const MEMBERSHIPS_MAX: u32 = 20;
 
 pub(crate) fn status(place: &Place, args: &Status) -> Result<u8, Failure> {
     let status: control::Status = ask(place, &control::Request::Status)?;
@@ -25,7 +27,16 @@ pub(crate) fn status(place: &Place, args: &Status) -> Result<u8, Failure> {
 }
 
 pub(crate) fn groups(place: &Place, args: &Groups) -> Result<u8, Failure> {
-    let groups: control::Groups = ask(place, &control::Request::Groups)?;
+    let mut groups = control::Groups::default();
+    let mut after = None;
+    loop {
+        let mut part: control::Groups = ask(place, &control::Request::Groups { after })?;
+        groups.groups.append(&mut part.groups);
+        after = part.next;
+        if after.is_none() {
+            break;
+        }
+    }
     crate::print(&if args.json {
         json(&groups)
     } else {
@@ -36,10 +47,7 @@ pub(crate) fn groups(place: &Place, args: &Groups) -> Result<u8, Failure> {
 
 /// Ends with the honest no if nobody is in the group.
 pub(crate) fn members(place: &Place, args: &Members) -> Result<u8, Failure> {
-    let request = control::Request::Members {
-        group: args.group.to_string(),
-    };
-    let members: control::Members = ask(place, &request)?;
+    let members = ask_members(place, &args.group.to_string())?;
     crate::print(&if args.json {
         json(&members)
     } else {
@@ -50,6 +58,30 @@ pub(crate) fn members(place: &Place, args: &Members) -> Result<u8, Failure> {
     } else {
         DONE
     })
+}
+
+/// Asks until all parts are of one membership.
+fn ask_members(place: &Place, group: &str) -> Result<control::Members, Failure> {
+    let part = |after| -> Result<control::Members, Failure> {
+        let group = group.to_owned();
+        ask(place, &control::Request::Members { group, after })
+    };
+    for _ in 0..MEMBERSHIPS_MAX {
+        let mut all = part(None)?;
+        while let Some(next) = all.next {
+            let mut more = part(Some(next))?;
+            if more.gid != all.gid {
+                break;
+            }
+            all.members.append(&mut more.members);
+            all.next = more.next;
+        }
+        if all.next.is_none() {
+            return Ok(all);
+        }
+    }
+    let reason = "the members change faster than they can be listed";
+    Err(Failure::new(USAGE, reason))
 }
 
 fn ask<A: DeserializeOwned>(place: &Place, request: &control::Request) -> Result<A, Failure> {

@@ -16,8 +16,8 @@
 //!   memberships as [`Cause::Network`].
 //! - Regular configuration with nobody but the synced set: the change ends at once, with one
 //!   membership for each group that lost somebody, and nothing for the others.
-//! - Regular configuration where sets meet: tables are exchanged (`exchange.rs`). What is ordered
-//!   meanwhile waits. Then every group that lost somebody or has members in several sets gets one
+//! - Regular configuration where sets meet: tables are exchanged (`exchange.rs`), in pieces, by
+//!   [`advance`](Groups::advance). What is ordered meanwhile waits. Then every group that lost somebody or has members in several sets gets one
 //!   membership, whose vs sets are the synced sets that its members came in.
 //! - Another change before the exchange is complete: nobody who comes along has completed it. What
 //!   waited is applied to the table of the old synced set, as if the sets had not met.
@@ -53,7 +53,7 @@ pub use quota::TooManyGroups;
 pub use sessions::NotUnique;
 
 use envelope::{Envelope, Multicast};
-use exchange::{Exchange, Received, Stamp};
+use exchange::{Exchange, Merged, Phase, Received, Stamp};
 use name::Member;
 use quota::Quota;
 use sessions::Sessions;
@@ -62,6 +62,9 @@ use table::{Ranks, Table};
 /// Group ids made during a ring change have indices behind this one: some may settle in the ring,
 /// and number its memberships from 1, whose other members abandon it.
 const CHANGE_INDEX: u32 = 1 << 30;
+
+/// Groups merged or messages applied in one call of [`Groups::advance`]: a fraction of a millisecond.
+const PIECES_PER_CALL: usize = 256;
 
 /// The process-group layer of one daemon. See the [module documentation](self).
 #[derive(Debug)]
@@ -126,8 +129,13 @@ impl Groups {
     pub fn handle_delivery(&mut self, delivery: &Delivery, out: &mut Vec<GroupEvent>) {
         match (Envelope::decode(&delivery.data), &mut self.exchange) {
             (Err(_), _) => self.stats.malformed += 1,
-            (Ok(Envelope::State(chunk)), _) => self.handle_state(delivery.sender, &chunk, out),
-            (Ok(envelope), Some(exchange)) => exchange.held.push((delivery.sender, envelope)),
+            (Ok(Envelope::State(chunk)), Some(exchange)) => {
+                exchange.unread.push_back((delivery.sender, chunk));
+            }
+            (Ok(Envelope::State(_)), None) => self.stats.stale_states += 1,
+            (Ok(envelope), Some(exchange)) => {
+                exchange.held.push_back((delivery.sender, envelope));
+            }
             (Ok(envelope), None) => self.apply(delivery.sender, envelope, out),
         }
     }
@@ -209,19 +217,6 @@ impl Groups {
         self.stats
     }
 
-    fn handle_state(&mut self, sender: MemberId, chunk: &[u8], out: &mut Vec<GroupEvent>) {
-        let Some(exchange) = &mut self.exchange else {
-            self.stats.stale_states += 1;
-            return;
-        };
-        match exchange.receive(sender, chunk) {
-            Err(_) => self.stats.malformed += 1,
-            Ok(Received::Stale) => self.stats.stale_states += 1,
-            Ok(Received::Partial) => {}
-            Ok(Received::Complete) => self.complete_exchange(out),
-        }
-    }
-
     /// The name of the synced set: its first member.
     fn lineage(&self) -> MemberId {
         self.synced.first().map_or(self.me, |member| member.id)
@@ -243,43 +238,103 @@ impl Groups {
         self.last
     }
 
-    fn complete_exchange(&mut self, out: &mut Vec<GroupEvent>) {
-        let (Some(mut exchange), Some(view)) = (self.exchange.take(), self.view.clone()) else {
-            return;
+    /// Does the next piece of what an exchange of tables asks for; gives whether there is more that
+    /// can be done at once.
+    ///
+    /// Call it after each of the `handle_` functions until there is no more; what is due by the
+    /// clock may be done between two calls, and more may be delivered.
+    pub fn advance(&mut self, out: &mut Vec<GroupEvent>) -> bool {
+        let Some(mut exchange) = self.exchange.take() else {
+            return false;
         };
-        let lineage = self.lineage();
-        self.settle(&view);
-        let gid = self.next_gid();
-        self.table = Table::default();
-        for (name, merged) in exchange.merge(&view) {
-            let kept = merged.unchanged();
-            let members = merged.members();
-            let sessions: Vec<_> = members
-                .iter()
-                .filter_map(|member| self.local_session(*member))
-                .collect();
-            self.table
-                .insert_group(name, kept.unwrap_or(gid), members, &self.ranks, &sessions);
-            let own_set = merged
-                .origins
-                .iter()
-                .position(|origin| origin.lineage == lineage);
-            if let (None, Some(own_set), Some(group)) = (kept, own_set, self.table.get(&name)) {
-                let sets: Vec<&[Member]> = merged
-                    .origins
-                    .iter()
-                    .map(|origin| &origin.members[..])
-                    .collect();
-                self.tell_network(name, group.watchers(), &sets, own_set, out);
+        if let Some((sender, chunk)) = exchange.unread.pop_front() {
+            match exchange.read(sender, &chunk) {
+                Err(_) => self.stats.malformed += 1,
+                Ok(Received::Stale) => self.stats.stale_states += 1,
+                Ok(Received::Taken) => {}
             }
         }
-        for (sender, envelope) in exchange.held {
-            self.apply(sender, envelope, out);
+        let mut goes_on = !exchange.unread.is_empty() || exchange.is_complete();
+        // Bound of a call: a chunk, and so many groups or messages.
+        for _ in 0..PIECES_PER_CALL {
+            if !exchange.unread.is_empty() || !exchange.is_complete() {
+                break;
+            }
+            goes_on = self.advance_merge(&mut exchange, out);
+            if !goes_on {
+                return false;
+            }
+        }
+        self.exchange = Some(exchange);
+        goes_on
+    }
+
+    /// A piece of an exchange whose parts are all there; gives whether anything is left to do.
+    fn advance_merge(&mut self, exchange: &mut Exchange, out: &mut Vec<GroupEvent>) -> bool {
+        let Some(view) = self.view.clone() else {
+            return false;
+        };
+        if let Phase::Collecting = exchange.phase {
+            let lineage = self.lineage();
+            self.settle(&view);
+            // All memberships that come of this have the same id.
+            self.next_gid();
+            let table = Table::default();
+            exchange.phase = Phase::Merging { table, lineage };
+        }
+        let next = exchange.next_group(&view);
+        match (&mut exchange.phase, next) {
+            (Phase::Merging { table, lineage }, Some((name, merged))) => {
+                self.merge_group(table, *lineage, name, &merged, out);
+            }
+            (Phase::Merging { table, .. }, None) => {
+                std::mem::swap(&mut self.table, table);
+                let old = std::mem::take(table);
+                exchange.phase = Phase::Applying { old };
+            }
+            (Phase::Applying { old }, _) => match exchange.held.pop_front() {
+                Some((sender, envelope)) => self.apply(sender, envelope, out),
+                None => return old.shrink(),
+            },
+            (Phase::Collecting, _) => {}
+        }
+        true
+    }
+
+    fn merge_group(
+        &self,
+        table: &mut Table,
+        lineage: MemberId,
+        name: GroupName,
+        merged: &Merged,
+        out: &mut Vec<GroupEvent>,
+    ) {
+        let kept = merged.unchanged();
+        let members = merged.members();
+        let sessions: Vec<_> = members
+            .iter()
+            .filter_map(|member| self.local_session(*member))
+            .collect();
+        let gid = kept.unwrap_or(self.last);
+        table.insert_group(name, gid, members, &self.ranks, &sessions);
+        let own_set = merged
+            .origins
+            .iter()
+            .position(|origin| origin.lineage == lineage);
+        if let (None, Some(own_set), Some(group)) = (kept, own_set, table.get(&name)) {
+            let sets: Vec<&[Member]> = merged
+                .origins
+                .iter()
+                .map(|origin| &origin.members[..])
+                .collect();
+            self.tell_network(name, group, group.watchers(), &sets, own_set, out);
         }
     }
 
-    /// The sets that met part again before they knew each other's tables.
-    fn abandon_exchange(&mut self, out: &mut Vec<GroupEvent>) {
+    /// What is complete takes effect; otherwise the sets that met part again before they knew each
+    /// other's tables.
+    fn end_exchange(&mut self, out: &mut Vec<GroupEvent>) {
+        while self.advance(out) {}
         if let Some(exchange) = self.exchange.take() {
             for (sender, envelope) in exchange.held {
                 self.apply(sender, envelope, out);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::event::{Cause, GroupEvent, Membership, SessionId};
 use super::name::{GroupName, Member};
+use super::table::Group;
 use super::{Groups, private_groups};
 
 impl Groups {
@@ -26,9 +27,11 @@ impl Groups {
             Some((others, watchers)) => {
                 // Who comes during a change does not share what the others delivered before.
                 let sets = [&others[..], &[member]];
-                self.tell_network(name, &watchers, &sets, 0, out);
-                if let Some((id, _)) = session.filter(|(_, session)| session.wants_membership) {
-                    self.tell_network(name, &Arc::from([id]), &sets, 1, out);
+                if let Some(group) = self.table.get(&name) {
+                    self.tell_network(name, group, &watchers, &sets, 0, out);
+                    if let Some((id, _)) = session.filter(|(_, session)| session.wants_membership) {
+                        self.tell_network(name, group, &Arc::from([id]), &sets, 1, out);
+                    }
                 }
                 self.tell_transition(name, out);
             }
@@ -132,14 +135,12 @@ impl Groups {
     pub(super) fn tell_network(
         &self,
         name: GroupName,
+        group: &Group,
         to: &Arc<[SessionId]>,
         sets: &[&[Member]],
         own_set: usize,
         out: &mut Vec<GroupEvent>,
     ) {
-        let Some(group) = self.table.get(&name) else {
-            return;
-        };
         if to.is_empty() {
             return;
         }
@@ -163,7 +164,7 @@ impl Groups {
     /// Tells that those who are left came together.
     pub(super) fn tell_loss(&self, name: GroupName, out: &mut Vec<GroupEvent>) {
         if let Some(group) = self.table.get(&name) {
-            self.tell_network(name, group.watchers(), &[group.members()], 0, out);
+            self.tell_network(name, group, group.watchers(), &[group.members()], 0, out);
         }
     }
 

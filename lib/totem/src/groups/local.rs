@@ -8,9 +8,11 @@ use bytes::Bytes;
 
 use super::envelope::{encode_join, encode_kill, encode_leave, encode_multicast};
 use super::event::{Attributes, Destinations, GroupId, SessionId};
+use super::exchange::Phase;
 use super::name::{GroupName, Member, PrivateName};
 use super::quota::TooManyGroups;
 use super::sessions::{NotUnique, Session};
+use super::table::Group;
 use super::{Groups, private_group, private_groups};
 
 /// A group in a list for tools.
@@ -24,6 +26,8 @@ pub struct GroupSummary {
     pub members: usize,
     /// Connected sessions of this daemon among them.
     pub local: usize,
+    /// Those of them that are told of memberships.
+    pub watchers: usize,
 }
 
 impl Groups {
@@ -55,7 +59,13 @@ impl Groups {
     /// session.
     pub fn disconnect(&mut self, id: SessionId) -> Option<Bytes> {
         let session = self.sessions.disconnect(id)?;
-        self.table.silence(self.member(&session), id);
+        let member = self.member(&session);
+        self.table.silence(member, id);
+        if let Some(exchange) = &mut self.exchange
+            && let Phase::Merging { table, .. } = &mut exchange.phase
+        {
+            table.silence(member, id);
+        }
         Some(encode_kill(session.name))
     }
 
@@ -121,12 +131,17 @@ impl Groups {
 
     /// All groups, in the order of their names.
     pub fn groups(&self) -> impl Iterator<Item = GroupSummary> {
-        self.table.iter().map(|(name, group)| GroupSummary {
-            name: *name,
-            gid: group.gid,
-            members: group.members().len(),
-            local: group.receivers().len(),
-        })
+        self.groups_after(None)
+    }
+
+    /// The groups whose names come after this one, in the order of their names.
+    pub fn groups_after(&self, name: Option<&GroupName>) -> impl Iterator<Item = GroupSummary> {
+        self.table.iter_after(name).map(summary)
+    }
+
+    /// One group.
+    pub fn summary(&self, name: &GroupName) -> Option<GroupSummary> {
+        self.table.get(name).map(|group| summary((name, group)))
     }
 
     /// Memberships of the sessions of this daemon, joins that are not delivered yet included.
@@ -141,8 +156,21 @@ impl Groups {
 
     /// The membership of a group.
     pub fn members(&self, group: &GroupName) -> Option<(GroupId, Arc<[GroupName]>)> {
+        self.some_members(group, 0, usize::MAX)
+    }
+
+    /// Up to `count` members of a group without the first `skip`.
+    pub fn some_members(
+        &self,
+        group: &GroupName,
+        skip: usize,
+        count: usize,
+    ) -> Option<(GroupId, Arc<[GroupName]>)> {
         let group = self.table.get(group)?;
-        Some((group.gid, private_groups(&self.names, group.members())))
+        let members = group.members();
+        let rest = &members[skip.min(members.len())..];
+        let some = &rest[..count.min(rest.len())];
+        Some((group.gid, private_groups(&self.names, some)))
     }
 
     /// A hash of all groups with ids and members: the same at all daemons of a view that have
@@ -237,5 +265,15 @@ impl Groups {
         (member.daemon == self.me)
             .then(|| self.sessions.find(member.name))
             .flatten()
+    }
+}
+
+fn summary((name, group): (&GroupName, &Group)) -> GroupSummary {
+    GroupSummary {
+        name: *name,
+        gid: group.gid,
+        members: group.members().len(),
+        local: group.receivers().len(),
+        watchers: group.watchers().len(),
     }
 }

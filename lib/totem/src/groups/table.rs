@@ -2,6 +2,7 @@
 //! for who among the members is a session of this daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::event::{GroupId, SessionId};
@@ -123,6 +124,15 @@ impl Table {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&GroupName, &Group)> {
         self.groups.iter()
+    }
+
+    /// The groups whose names come after this one, or all.
+    pub(crate) fn iter_after(
+        &self,
+        name: Option<&GroupName>,
+    ) -> impl Iterator<Item = (&GroupName, &Group)> {
+        let from = name.map_or(Bound::Unbounded, |name| Bound::Excluded(*name));
+        self.groups.range((from, Bound::Unbounded))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -252,6 +262,14 @@ impl Table {
                 *name
             })
             .collect()
+    }
+
+    /// Drops a group and a member's list of groups; false if there are none left.
+    ///
+    /// For a table that is not needed any more: dropping all at once takes long.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let group = self.groups.pop_first().is_some();
+        self.memberships.pop_first().is_some() || group
     }
 
     /// Restores the order of members after the daemons' positions changed.

@@ -247,6 +247,14 @@ impl Bus {
         self.record(daemon, out);
     }
 
+    /// Does a piece of what an exchange asks for; false if there is nothing to do.
+    pub(super) fn advance(&mut self, daemon: usize) -> bool {
+        let mut out = Vec::new();
+        let goes_on = self.daemons[daemon].groups.advance(&mut out);
+        self.record(daemon, out);
+        goes_on
+    }
+
     fn record(&mut self, daemon: usize, events: Vec<GroupEvent>) {
         let history = &self.daemons[daemon].history;
         for event in events {
@@ -270,6 +278,7 @@ impl Bus {
             let ordered = all.clone().filter(|daemon| self.order(*daemon)).count();
             for daemon in all.clone() {
                 while self.deliver(daemon) {}
+                while self.advance(daemon) {}
             }
             if ordered == 0 {
                 return;

@@ -350,6 +350,42 @@ fn a_large_table_travels_in_chunks() {
 }
 
 #[test]
+fn a_large_exchange_is_done_piece_by_piece() {
+    let mut bus = Bus::new(2);
+    let watches = bus.member(0, "watches", &["crowd"]);
+    let ids: Vec<_> = (0..2)
+        .map(|daemon| bus.connect(daemon, "greedy", false))
+        .collect();
+    for number in 0..4000 {
+        bus.join(ids[0], &format!("a{number}"));
+        bus.join(ids[1], &format!("b{number}"));
+    }
+    bus.flow();
+    bus.seen(watches);
+    bus.change(&[&[0, 1]], &[], Ending::ORDERLY);
+    while bus.order(0) || bus.order(1) {}
+    while bus.deliver(0) {}
+    assert!(
+        !bus.daemons[0].groups.ready(),
+        "all is delivered, nothing done"
+    );
+    let calls = (1..).find(|_| !bus.advance(0)).unwrap();
+    assert!(
+        calls > 8000 / 256 && bus.daemons[0].groups.ready(),
+        "{calls}"
+    );
+    assert_eq!(bus.daemons[0].groups.group_count(), 8001);
+
+    // A change that comes when all is delivered and not much is done: it is completed first.
+    while bus.deliver(1) {}
+    bus.advance(1);
+    bus.change(&[&[0], &[1]], &[], Ending::ORDERLY);
+    assert_eq!(bus.daemons[1].groups.group_count(), 4000);
+    bus.finish();
+    assert_eq!(bus.daemons[1].groups.group_count(), 8001);
+}
+
+#[test]
 fn foreign_bytes_are_counted_and_ignored() {
     let mut bus = Bus::new(1);
     let a = bus.member(0, "a", &["g"]);

@@ -34,6 +34,9 @@ enum Step {
         private: Option<usize>,
         self_discard: bool,
     },
+    Advance {
+        daemon: usize,
+    },
     Order {
         daemon: usize,
     },
@@ -81,6 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
             }),
         12 => daemon().prop_map(|daemon| Step::Order { daemon }),
         8 => (daemon(), 1..6usize).prop_map(|(daemon, count)| Step::Deliver { daemon, count }),
+        6 => daemon().prop_map(|daemon| Step::Advance { daemon }),
         2 => Just(Step::Flow),
         4 => (prop::array::uniform5(0..3usize), restarted, ending())
             .prop_map(|(rings, restarted, ending)| Step::Change { rings, restarted, ending }),
@@ -138,6 +142,9 @@ fn run(bus: &mut Bus, step: Step, number: usize) {
         Step::Deliver { daemon, count } => (0..count).for_each(|_| {
             bus.deliver(daemon);
         }),
+        Step::Advance { daemon } => {
+            bus.advance(daemon);
+        }
         Step::Flow => bus.flow(),
         Step::Change {
             rings,

@@ -43,6 +43,7 @@ impl World<'_> {
         };
         let mut events = Vec::new();
         process.groups.handle_delivery(&delivery, &mut events);
+        while process.groups.advance(&mut events) {}
         self.group_events(id, &events);
     }
 

@@ -242,7 +242,7 @@ impl Daemon {
     fn timeout(&self) -> Option<Duration> {
         let now = Instant::now();
         let readable = !self.full && self.buses.iter().any(Bus::is_readable);
-        if readable || self.kept.iter().any(KeptLog::is_busy) {
+        if readable || self.outputs.has_more() || self.kept.iter().any(KeptLog::is_busy) {
             return Some(Duration::ZERO);
         }
         let retries = self

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ pub(crate) struct LogFile {
     last_used: Instant,
     trouble: Option<Trouble>,
     kept: Option<Kept>,
+    series: Option<u64>,
 }
 
 /// What is known of a file that is written for a kept log.
@@ -38,6 +39,8 @@ struct Kept {
     span: Option<Span>,
     /// Whether it has changed since it was last [taken](LogFile::take_change).
     changed: bool,
+    /// Whether the file may hold lines that are to come: they were written before a crash.
+    ahead: bool,
 }
 
 /// Since when and how often a file could not be written.
@@ -59,6 +62,7 @@ impl LogFile {
             last_used: now,
             trouble: None,
             kept: None,
+            series: None,
         }
     }
 
@@ -70,34 +74,60 @@ impl LogFile {
         }
     }
 
+    /// The same, for a file that was written before a crash: what is there behind the span is
+    /// compared with what is to be written, and left as it is as far as it is the same.
+    pub(crate) fn new_ahead(path: &Path, span: Span, now: Instant) -> LogFile {
+        LogFile {
+            kept: Some(Kept {
+                span: Some(span),
+                changed: false,
+                ahead: true,
+            }),
+            ..LogFile::new(path, true, now)
+        }
+    }
+
     /// For a kept log: whether a span has to begin before anything is written, as the file is not
     /// the one that was written before.
     pub(crate) fn needs_span(&self) -> bool {
-        let Some(span) = self.kept.as_ref().map(|kept| &kept.span) else {
+        let Some(kept) = &self.kept else {
             return false;
         };
         let is_known = |span: &Span| {
             let metadata = fs::metadata(&self.path);
             self.file.is_some()
                 || metadata.is_ok_and(|metadata| {
-                    let queued = self.queue.len() as u64;
-                    span.is_in(&metadata) && metadata.len() + queued == span.end()
+                    let length = metadata.len() + self.queue.len() as u64;
+                    let fits = length == span.end() || (kept.ahead && length > span.end());
+                    span.is_in(&metadata) && fits
                 })
         };
-        !span.as_ref().is_some_and(is_known)
+        !kept.span.as_ref().is_some_and(is_known)
     }
 
     /// Begins a span, which is given and has to be noted before anything is written.
-    pub(crate) fn begin_span(&mut self) -> Option<Span> {
-        // A file that cannot be opened is tried again, and reported, when it is written.
-        self.open().ok()?;
-        let metadata = self.file.as_ref()?.metadata().ok()?;
+    pub(crate) fn begin_span(&mut self, now: Instant) -> Option<Span> {
+        if self.retry_at().is_some_and(|at| now < at) {
+            return None;
+        }
+        let opened = self.open().and_then(|()| match &self.file {
+            Some(file) => file.metadata(),
+            None => Err(io::ErrorKind::NotFound.into()),
+        });
+        let metadata = match opened {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.report_failure(&error, now);
+                return None;
+            }
+        };
         let mut span = Span::new(&metadata);
         let begun = span.clone();
         span.add(self.queue.unwritten());
         self.kept = Some(Kept {
             span: Some(span),
             changed: true,
+            ahead: false,
         });
         Some(begun)
     }
@@ -115,7 +145,7 @@ impl LogFile {
         if let Ok(metadata) = metadata
             && span.is_in(&metadata)
             && metadata.is_file()
-            && metadata.len() != span.end()
+            && (metadata.len() < span.end() || (metadata.len() > span.end() && !kept.ahead))
         {
             let fields: log::Fields = &[
                 ("file", &self.path.display()),
@@ -131,6 +161,16 @@ impl LogFile {
     /// Whether something was written that is not noted yet.
     pub(crate) fn is_changed(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| kept.changed)
+    }
+
+    /// Says which files it follows.
+    pub(crate) fn set_series(&mut self, series: Option<u64>) {
+        self.series = series;
+    }
+
+    /// The files that it follows.
+    pub(crate) fn series(&self) -> Option<u64> {
+        self.series
     }
 
     /// The device that it is on, as far as it is known.
@@ -177,6 +217,7 @@ impl LogFile {
         // Without O_NONBLOCK a FIFO that nobody reads would stop the whole program here.
         let file = OpenOptions::new()
             .append(true)
+            .read(self.kept.as_ref().is_some_and(|kept| kept.ahead))
             .create(true)
             .mode(0o644)
             .custom_flags(libc::O_NONBLOCK)
@@ -197,6 +238,10 @@ impl LogFile {
         {
             return 0;
         }
+        // What is not noted must not be written.
+        if self.kept.as_ref().is_some_and(|kept| kept.span.is_none()) {
+            return 0;
+        }
         let before = self.queue.len();
         match self.try_write() {
             Ok(()) => self.report_recovery(),
@@ -211,12 +256,8 @@ impl LogFile {
     }
 
     fn try_write(&mut self) -> io::Result<()> {
-        if self.kept.as_ref().is_some_and(|kept| kept.span.is_none()) {
-            // What is not noted must not be written.
-            self.open()?;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         self.open()?;
+        self.pass_over()?;
         let Some(file) = &mut self.file else {
             return Ok(());
         };
@@ -229,6 +270,31 @@ impl LogFile {
             }
         }
         Ok(())
+    }
+
+    /// Passes over what is queued and stands in the file already; what is there instead of it is
+    /// cut off.
+    fn pass_over(&mut self) -> io::Result<()> {
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.ahead) else {
+            return Ok(());
+        };
+        let (Some(span), Some(file)) = (&kept.span, &self.file) else {
+            return Ok(());
+        };
+        let at = span.end() - self.queue.len() as u64;
+        let there = file.metadata()?.len().saturating_sub(at);
+        let count = usize::try_from(there).unwrap_or(usize::MAX);
+        let mut found = vec![0; count.min(self.queue.len())];
+        file.read_exact_at(&mut found, at)?;
+        if self.queue.unwritten().starts_with(&found) {
+            kept.ahead = there > found.len() as u64;
+            self.queue.consume(found.len());
+            return Ok(());
+        }
+        kept.ahead = false;
+        let fields: log::Fields = &[("file", &self.path.display()), ("bytes", &at)];
+        log::warning("file-cut", fields);
+        file.set_len(at)
     }
 
     /// A full disk takes half a line: it is cut off again, so that the file ends in a whole one
@@ -386,6 +452,34 @@ mod tests {
         assert_eq!(file.write(start + RETRY_DELAY), 4);
         assert_eq!(file.retry_at(), None);
         assert_eq!(fs::read(&path).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn what_a_crash_has_left_is_passed_over_or_cut_off() {
+        let scratch = Scratch::new("ahead");
+        let path = scratch.0.join("log");
+        let now = Instant::now();
+        for (there, expected) in [
+            ("old\n", "old\none\ntwo\n"),
+            ("old\none\ntw", "old\none\ntwo\n"),
+            ("old\none\ntwo\n", "old\none\ntwo\n"),
+            ("old\none\ntwo\nthree\nfo", "old\none\ntwo\nthree\nfo"),
+            ("old\none\nxx", "old\none\ntwo\n"),
+        ] {
+            fs::write(&path, "old\n").unwrap();
+            let span = Span::new(&fs::metadata(&path).unwrap());
+            fs::write(&path, there).unwrap();
+            let mut file = LogFile::new_ahead(&path, span, now);
+            for line in ["one\n", "two\n"] {
+                file.append(line.as_bytes(), now);
+                assert!(!file.needs_span());
+                assert_eq!(file.write(now), 4);
+                file.close();
+            }
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{there:?}");
+            let span = file.take_change().unwrap();
+            assert_eq!((span.base, span.end(), span.lines), (4, 12, 2));
+        }
     }
 
     #[test]

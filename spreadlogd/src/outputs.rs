@@ -1,6 +1,6 @@
 //! All files and pipes that lines are written to, and the bound on what waits for them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -99,8 +99,13 @@ impl Outputs {
     pub(crate) fn append(&mut self, destination: Destination, lines: &[u8], now: Instant) {
         self.queued_bytes += lines.len();
         match destination {
-            Destination::File { path, varies } => {
+            Destination::File {
+                path,
+                varies,
+                series,
+            } => {
                 let file = self.file(path, varies, now);
+                file.set_series(series);
                 let first = file.queued_bytes() == 0;
                 file.append(lines, now);
                 if first {
@@ -133,18 +138,48 @@ impl Outputs {
         self.files.get_mut(path).expect("it was put there")
     }
 
+    /// For a kept log: this file may be ahead of what is to be written.
+    pub(crate) fn adopt(&mut self, path: &Path, span: Span) {
+        let file = LogFile::new_ahead(path, span, Instant::now());
+        self.files.insert(path.to_owned(), file);
+    }
+
     /// For a kept log, before each [`write`](Self::write): what begins to be written, and has to be
     /// noted first.
-    pub(crate) fn prepare(&mut self) -> Vec<(PathBuf, Span)> {
+    pub(crate) fn prepare(&mut self, now: Instant) -> Vec<(PathBuf, Span)> {
         let mut begun = Vec::new();
-        let needs_span = |path: &&PathBuf| self.files.get(*path).is_some_and(LogFile::needs_span);
-        let new: Vec<PathBuf> = self.dirty.iter().filter(needs_span).cloned().collect();
-        for path in new {
+        for path in self.writable() {
+            if !self.files.get(&path).is_some_and(LogFile::needs_span) {
+                continue;
+            }
             self.make_room_for(&path);
-            let span = self.files.get_mut(&path).and_then(LogFile::begin_span);
+            let file = self.files.get_mut(&path);
+            let span = file.and_then(|file| file.begin_span(now));
             begun.extend(span.map(|span| (path, span)));
         }
         begun
+    }
+
+    /// The files that something is queued for, but of each series only the first one.
+    fn writable(&self) -> Vec<PathBuf> {
+        let mut series = HashSet::new();
+        let mut is_first = |path: &&PathBuf| {
+            let file = self.files.get(*path);
+            let of = file.and_then(LogFile::series);
+            of.is_none_or(|of| series.insert(of))
+        };
+        self.dirty
+            .iter()
+            .filter(|path| is_first(path))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether a file can be written at once that had to wait for another one.
+    pub(crate) fn has_more(&self) -> bool {
+        let writable = self.writable();
+        let mut files = writable.iter().filter_map(|path| self.files.get(path));
+        files.any(|file| file.retry_at().is_none())
     }
 
     /// For a kept log, when nothing is queued for files: puts what has changed since the last time
@@ -182,16 +217,15 @@ impl Outputs {
 
     /// Writes what is queued, as far as files and readers take it: one write for each.
     pub(crate) fn write(&mut self, now: Instant) {
-        for path in std::mem::take(&mut self.dirty) {
+        for path in self.writable() {
             self.make_room_for(&path);
-            let Some(file) = self.files.get_mut(&path) else {
-                continue;
-            };
-            self.written_bytes += file.write(now) as u64;
-            if file.queued_bytes() > 0 {
-                self.dirty.push(path);
+            if let Some(file) = self.files.get_mut(&path) {
+                self.written_bytes += file.write(now) as u64;
             }
         }
+        let files = &self.files;
+        self.dirty
+            .retain(|path| files.get(path).is_some_and(|file| file.queued_bytes() > 0));
         for pipe in &mut self.pipes {
             match pipe.write(&self.registry, now) {
                 Written::Bytes(count) => self.written_bytes += count as u64,

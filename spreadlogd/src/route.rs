@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::{memchr, memchr_iter};
 use serde::{Deserialize, Serialize};
+use weblog::stream::hash;
 
 use crate::config::{Filter, Log, Target};
 use crate::stamp::{Expansion, Time};
@@ -25,6 +26,8 @@ pub(crate) enum Destination<'a> {
         path: &'a Path,
         /// Whether the path is only one of many: then missing directories are made.
         varies: bool,
+        /// Files of one series follow each other: none begins before those before it are written.
+        series: Option<u64>,
     },
     /// To stdout.
     Stdout,
@@ -68,7 +71,10 @@ pub(crate) struct Route {
 
 #[derive(Debug)]
 enum End {
-    File { name: Expansion, varies: bool },
+    File {
+        name: Expansion,
+        series: Option<u64>,
+    },
     Stdout,
     Command(String),
     Vhosts(Vhosts),
@@ -86,7 +92,9 @@ impl Route {
     pub(crate) fn new(log: &Log) -> Route {
         let end = match &log.target {
             Target::File(pattern) => End::File {
-                varies: pattern.changes(),
+                series: pattern
+                    .changes()
+                    .then(|| hash(0, pattern.to_string().as_bytes())),
                 name: Expansion::new(pattern.clone()),
             },
             Target::Stdout => End::Stdout,
@@ -108,7 +116,10 @@ impl Route {
     /// Where the lines go if that is one place for all time.
     pub(crate) fn fixed_destination(&mut self) -> Option<Destination<'_>> {
         match &mut self.end {
-            End::File { varies: true, .. } | End::Vhosts(_) => None,
+            End::File {
+                series: Some(_), ..
+            }
+            | End::Vhosts(_) => None,
             End::File { .. } if self.rotate_bytes.is_some() => None,
             end => Some(end.destination(&Time::EPOCH)),
         }
@@ -142,7 +153,12 @@ impl Route {
             for line in split_lines(lines).filter(|line| self.filter.passes(line)) {
                 let (path, line) = vhosts.divide(line);
                 rewrite(line, self.timestamp.as_mut(), time, &mut self.scratch);
-                sink(Destination::File { path, varies: true }, &self.scratch);
+                let destination = Destination::File {
+                    path,
+                    varies: true,
+                    series: None,
+                };
+                sink(destination, &self.scratch);
                 self.scratch.clear();
             }
             return;
@@ -169,10 +185,11 @@ fn rotate(
     rotations: &mut Rotations,
     sink: &mut impl FnMut(Destination, &[u8]),
 ) {
-    let Destination::File { path, .. } = destination else {
+    let Destination::File { path, series, .. } = destination else {
         return sink(destination, lines);
     };
     let name = path.display().to_string();
+    let series = series.or(Some(hash(0, name.as_bytes())));
     let mut rotation = rotations.get(&name).copied().unwrap_or(Rotation {
         number: 1,
         bytes: 0,
@@ -181,8 +198,12 @@ fn rotate(
     let (mut start, mut end) = (0, 0);
     let mut flush = |number: u64, part: &[u8]| {
         if !part.is_empty() {
-            let path = &numbered(number);
-            sink(Destination::File { path, varies: true }, part);
+            let destination = Destination::File {
+                path: &numbered(number),
+                varies: true,
+                series,
+            };
+            sink(destination, part);
         }
     };
     for line in split_lines(lines) {
@@ -203,15 +224,17 @@ fn rotate(
 impl End {
     fn destination(&mut self, time: &Time) -> Destination<'_> {
         match self {
-            End::File { name, varies } => Destination::File {
+            End::File { name, series } => Destination::File {
                 path: Path::new(name.at(time)),
-                varies: *varies,
+                varies: series.is_some(),
+                series: *series,
             },
             End::Stdout => Destination::Stdout,
             End::Command(command) => Destination::Command(command),
             End::Vhosts(vhosts) => Destination::File {
                 path: &vhosts.directory,
                 varies: true,
+                series: None,
             },
         }
     }
@@ -438,7 +461,7 @@ mod tests {
         };
         assert_eq!(
             fixed("/l").as_deref(),
-            Some("File { path: \"/l\", varies: false }")
+            Some("File { path: \"/l\", varies: false, series: None }")
         );
         assert_eq!(fixed("-").as_deref(), Some("Stdout"));
         assert_eq!(fixed("/l-%Y"), None);

@@ -65,13 +65,28 @@ pub(crate) fn run(config: &Config, files: &[PathBuf]) -> Result<u8, Failure> {
         findings.gaps |= report_gaps(&contents, &group.to_string(), &mut out);
         known.add(contents);
     }
+    let mut others = Vec::new();
+    let mut own = BTreeMap::new();
     for path in files {
-        check_file(path, &known, &mut findings, &mut out).map_err(|error| fatal(path, error))?;
+        match known.spans(path).map_err(|error| fatal(path, error))? {
+            None => others.push(path),
+            Some(spans) => {
+                check_file(path, &spans, &mut findings, &mut out)
+                    .map_err(|error| fatal(path, error))?;
+                own.insert(path.file_name(), path);
+            }
+        }
     }
-    if let [first, others @ ..] = files {
-        for other in others {
-            compare(first, other, keep, &mut findings, &mut out)
-                .map_err(|error| fatal(other, error))?;
+    // What another logger has written has the same name there.
+    for other in others {
+        match own.get(&other.file_name()) {
+            Some(own) => compare(own, other, keep, &mut findings, &mut out)
+                .map_err(|error| fatal(other, error))?,
+            None => {
+                findings.unjudged = true;
+                let name = other.display();
+                say(&mut out, format_args!("{name}: not written by this logger"));
+            }
         }
     }
     crate::print(&out)?;
@@ -123,31 +138,39 @@ impl Known {
     }
 
     /// What was written to this file.
-    fn spans(&self, path: &Path) -> io::Result<Option<&Vec<Span>>> {
+    fn spans(&self, path: &Path) -> io::Result<Option<Vec<Span>>> {
         let metadata = fs::metadata(path)?;
+        let absolute = fs::canonicalize(path)?;
+        let in_file = |spans: &[Span]| -> Vec<Span> {
+            let own = spans.iter().filter(|span| span.is_in(&metadata));
+            own.cloned().collect()
+        };
+        let by_path = self.paths.get(&path.display().to_string());
+        let by_path = by_path.or_else(|| self.paths.get(&absolute.display().to_string()));
+        // By its name first, as inodes are used again; then by its inode, as files are renamed.
+        let found = by_path.map(|spans| in_file(spans)).unwrap_or_default();
+        if !found.is_empty() {
+            return Ok(Some(found));
+        }
         let own = Span::new(&metadata);
         if let Some(spans) = self.files.get(&(own.dev, own.ino)) {
-            return Ok(Some(spans));
+            return Ok(Some(spans.clone()));
         }
-        // A file that was put in the place of ours has another inode.
-        let absolute = fs::canonicalize(path)?;
-        let by_path = self.paths.get(&path.display().to_string());
-        Ok(by_path.or_else(|| self.paths.get(&absolute.display().to_string())))
+        // A file that was put in the place of ours.
+        Ok(by_path
+            .and_then(|spans| spans.last())
+            .map(|span| vec![span.clone()]))
     }
 }
 
 fn check_file(
     path: &Path,
-    known: &Known,
+    spans: &[Span],
     findings: &mut Findings,
     out: &mut String,
 ) -> io::Result<()> {
     let name = path.display();
-    let Some(spans) = known.spans(path)? else {
-        say(out, format_args!("{name}: not written by this logger"));
-        return Ok(());
-    };
-    let mut spans = spans.clone();
+    let mut spans = spans.to_vec();
     spans.sort_by_key(|span| span.base);
     let mut reader = LineReader::open(path)?;
     let mut unjudged = 0;
@@ -362,10 +385,8 @@ mod tests {
         let mut text = TEXT.to_vec();
         change(&mut text);
         fs::write(&path, text).unwrap();
-        let mut known = Known::default();
-        known.files.insert((span.dev, span.ino), vec![span]);
         let (mut findings, mut out) = (Findings::default(), String::new());
-        check_file(&path, &known, &mut findings, &mut out).unwrap();
+        check_file(&path, &[span], &mut findings, &mut out).unwrap();
         (findings, out)
     }
 

@@ -1,5 +1,6 @@
-//! After a crash: output files as they were at the last checkpoint.
+//! After a crash: which output files are further than the last checkpoint.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
@@ -11,47 +12,54 @@ use unixproc::log;
 use super::manifest::Contents;
 use crate::span::Span;
 
-/// Cuts every file to what the manifest says that it held. A file that has been renamed is found in
-/// its directory; one that is gone, or shorter, is reported.
+/// Gives the files that hold more than the manifest says: after a crash, lines that will come again
+/// from the journal. A file that has been renamed since is found in its directory, and what is more
+/// in it is cut off, as its name stands for another file now. One that is gone, or shorter, is
+/// reported.
 ///
 /// # Errors
 /// A file cannot be cut.
-pub(crate) fn restore_files(contents: &mut Contents) -> io::Result<()> {
+pub(crate) fn files_ahead(contents: &Contents) -> io::Result<Vec<(PathBuf, Span)>> {
+    let mut ahead = Vec::new();
     let mut renamed = Renamed::default();
-    for (path, spans) in &mut contents.files {
+    for (path, spans) in &contents.files {
         let Some(span) = spans.last() else {
             continue;
         };
         let path = Path::new(path);
-        let found = fs::metadata(path).is_ok_and(|metadata| span.is_in(&metadata));
-        let found = match found {
-            true => Some(path.to_owned()),
-            false => renamed.find(path, span),
-        };
-        match found {
-            Some(found) => restore(&found, span)?,
-            None => log::info("file-gone", &[("file", &path.display())]),
+        match fs::metadata(path) {
+            Ok(metadata) if span.is_in(&metadata) => {
+                let fields: log::Fields = &[
+                    ("file", &path.display()),
+                    ("bytes", &metadata.len()),
+                    ("written", &span.end()),
+                ];
+                match metadata.len().cmp(&span.end()) {
+                    Ordering::Less => log::warning("file-changed", fields),
+                    Ordering::Equal => {}
+                    Ordering::Greater => ahead.push((path.to_owned(), span.clone())),
+                }
+            }
+            _ => match renamed.find(path, span) {
+                Some(found) => cut(&found, span)?,
+                None => log::info("file-gone", &[("file", &path.display())]),
+            },
         }
     }
-    Ok(())
+    Ok(ahead)
 }
 
-fn restore(path: &Path, span: &Span) -> io::Result<()> {
+fn cut(path: &Path, span: &Span) -> io::Result<()> {
     let file = OpenOptions::new().append(true).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() == span.end() {
+    let length = file.metadata()?.len();
+    if length <= span.end() {
         return Ok(());
     }
     let fields: log::Fields = &[
         ("file", &path.display()),
-        ("bytes", &metadata.len()),
+        ("bytes", &length),
         ("written", &span.end()),
     ];
-    if metadata.len() < span.end() {
-        log::warning("file-changed", fields);
-        return Ok(());
-    }
-    // What follows is in the journal, and is written again.
     log::notice("file-cut", fields);
     file.set_len(span.end())?;
     file.sync_all()

@@ -112,14 +112,13 @@ pub(crate) struct WriterConfig<'a> {
 }
 
 impl Writer {
-    /// Makes the files what they were at the last checkpoint, opens those with fixed names, and
-    /// starts the thread.
+    /// Finds out where the files are, opens those with fixed names, and starts the thread.
     ///
     /// # Errors
     /// A file or the manifest cannot be read or written.
     pub(crate) fn start(config: WriterConfig) -> anyhow::Result<Writer> {
-        let mut contents = Contents::read(config.directory)?;
-        recovery::restore_files(&mut contents)?;
+        let contents = Contents::read(config.directory)?;
+        let ahead = recovery::files_ahead(&contents)?;
         let manifest = Manifest::create(config.directory, &contents)?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), COMMANDS)?;
@@ -149,6 +148,9 @@ impl Writer {
             retry_at: None,
             throttle: log::Throttle::new(REPORT_INTERVAL),
         };
+        for (path, span) in ahead {
+            worker.outputs.adopt(&path, span);
+        }
         let failed = worker.set_logs(config.logs);
         if let Some((name, error)) = failed.into_iter().next() {
             anyhow::bail!("cannot open {name}: {error}");
@@ -242,7 +244,7 @@ impl Worker {
             if let Err(error) = self.work(Instant::now()) {
                 return self.fail(&error);
             }
-            if !open && !self.has_more() {
+            if !open && !self.has_more() && !self.outputs.has_more() {
                 break;
             }
         }
@@ -363,7 +365,7 @@ impl Worker {
     }
 
     fn write(&mut self, now: Instant) -> io::Result<()> {
-        let begun = self.outputs.prepare();
+        let begun = self.outputs.prepare(now);
         if !begun.is_empty() {
             self.manifest.begin(named(begun))?;
         }
@@ -411,7 +413,9 @@ impl Worker {
 
     fn timeout(&self) -> Option<Duration> {
         let now = Instant::now();
-        if self.has_more() && self.outputs.queued_bytes() < QUEUE_BYTES_MAX {
+        let room = self.outputs.queued_bytes() < QUEUE_BYTES_MAX;
+        let writable = self.retry_at.is_none() && self.outputs.has_more();
+        if writable || (self.has_more() && room) {
             return Some(Duration::ZERO);
         }
         let times = [

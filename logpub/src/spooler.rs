@@ -244,7 +244,9 @@ impl Spooler {
             Ok(acknowledged) => progress |= acknowledged,
             Err(error) => {
                 let reader = self.own.close();
-                report_lane(reader.as_ref(), &error);
+                if self.throttle.admit(now).is_some() {
+                    report_lane(reader.as_ref(), &error);
+                }
                 self.lane_at = now + ORPHANS_INTERVAL;
             }
         }

@@ -56,12 +56,18 @@ impl Contents {
 
     /// Takes the known gaps and those between segments, in order.
     fn add_gaps(&mut self, segments: &mut Segments, known: Vec<Gap>) -> io::Result<()> {
-        let mut gaps = known;
+        let mut gaps = known.clone();
         let starts: Vec<u64> = segments.starts().collect();
         for pair in starts.windows(2) {
             let (end, next) = (segments.end_of(pair[0])?, pair[1]);
-            let explained = gaps.iter().any(|gap| gap.start <= end && next <= gap.end);
-            if end < next && next > self.acknowledged && !explained {
+            // As far as gaps, one behind the other, say what is missing.
+            let end = known.iter().fold(end.max(self.acknowledged), |end, gap| {
+                match gap.start <= end {
+                    true => end.max(gap.end),
+                    false => end,
+                }
+            });
+            if end < next {
                 let damage = self.widen(segments, end, next, &gaps)?;
                 self.damage.push(damage);
                 gaps.push(damage);

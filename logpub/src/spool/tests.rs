@@ -333,3 +333,120 @@ fn lanes_of_other_groups_and_other_things_are_left_alone() {
     assert!(scene.spool.directory.join(".ssh").exists());
     assert_eq!(scene.spool.lanes().unwrap().len(), 2);
 }
+
+/// What a lane is to hold, in the simplest way: every byte that was ever put in, with zeroes where
+/// bytes were given up.
+#[derive(Default)]
+struct Model {
+    bytes: Vec<u8>,
+    gaps: Vec<Gap>,
+    growing: Option<Gap>,
+    acknowledged: u64,
+}
+
+impl Model {
+    fn whole(&self) -> u64 {
+        let gaps_end = self.gaps.last().map_or(0, |gap| gap.end);
+        let limit = self
+            .growing
+            .map_or(self.bytes.len(), |gap| gap.start as usize);
+        let newline = self.bytes[..limit].iter().rposition(|&byte| byte == b'\n');
+        newline.map_or(0, |at| at as u64 + 1).max(gaps_end)
+    }
+
+    fn check(&self, contents: &Contents, reader: &mut LaneReader) {
+        let open = |gap: &&Gap| gap.end > self.acknowledged && gap.end > gap.start;
+        let gaps: Vec<Gap> = self.gaps.iter().filter(open).copied().collect();
+        let found: Vec<Gap> = contents.gaps.iter().filter(open).copied().collect();
+        assert_eq!((found, contents.whole), (gaps, self.whole()));
+        assert_eq!(
+            (contents.acknowledged, &contents.damage),
+            (self.acknowledged, &vec![])
+        );
+        let mut at = self.acknowledged;
+        for gap in &contents.gaps {
+            assert!(
+                read(reader, at, gap.start.max(at))
+                    == self.bytes[at as usize..gap.start.max(at) as usize]
+            );
+            at = at.max(gap.end);
+        }
+        assert!(
+            read(reader, at, contents.whole) == self.bytes[at as usize..contents.whole as usize]
+        );
+    }
+}
+
+#[test]
+fn as_one_array_of_bytes_whoever_is_killed() {
+    let mut state = 11_u64;
+    let mut random = move |bound: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % bound
+    };
+    for _ in 0..20 {
+        let scene = Scene::new();
+        let (identity, mut writer) = scene.writer("1:1");
+        let mut reader = scene.reader(&identity);
+        let mut model = Model::default();
+        for _ in 0..60 {
+            match random(10) {
+                0..4 if model.growing.is_none() => {
+                    let length = [10, 3000, 400_000][random(3)];
+                    let line = |at: usize| {
+                        if at % 50 == 49 {
+                            b'\n'
+                        } else {
+                            b'a' + (at % 7) as u8
+                        }
+                    };
+                    let bytes: Vec<u8> = (0..1 + random(length)).map(line).collect();
+                    append(&mut writer, &bytes);
+                    model.bytes.extend(bytes);
+                }
+                4 => {
+                    kill(writer);
+                    let (again, new) = scene.writer("1:1");
+                    assert_eq!(again, identity);
+                    writer = new;
+                }
+                5 => {
+                    kill(reader);
+                    reader = scene.reader(&identity);
+                }
+                6 if model.growing.is_none() && model.gaps.len() < 60 => {
+                    let start = model.whole();
+                    let gap = writer.begin_gap().unwrap().unwrap();
+                    assert_eq!((gap.start, gap.end), (start, model.bytes.len() as u64));
+                    model.bytes[start as usize..].fill(0);
+                    model.growing = Some(gap);
+                }
+                7 if let Some(gap) = &mut model.growing => {
+                    let bytes = random(100_000) as u64;
+                    writer.grow_gap(bytes, 1).unwrap();
+                    gap.end += bytes;
+                    gap.lines += 1;
+                    model.bytes.resize(gap.end as usize, 0);
+                }
+                8 if let Some(gap) = model.growing.take() => {
+                    assert_eq!(writer.end_gap().unwrap(), Some(gap));
+                    model.gaps.push(gap);
+                }
+                9 => {
+                    // To the end of some line or gap.
+                    let contents = reader.contents().unwrap();
+                    let gap = contents.gaps.first().map(|gap| gap.end);
+                    let end = [Some(contents.whole), gap][random(2)];
+                    model.acknowledged = end.unwrap_or(contents.acknowledged);
+                    reader.acknowledge(model.acknowledged).unwrap();
+                }
+                _ => {}
+            }
+            let contents = reader.contents().unwrap();
+            model.check(&contents, &mut reader);
+            assert_eq!(writer.publishable(), contents.whole);
+        }
+    }
+}

@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 COUNT = struct.Struct("<QQ")
 FULL_BYTES, ROOMY_BYTES = 4096, 4 << 30
 ORDERLY_SECONDS = 20
+SAID_BYTES = 2000
 
 
 class Failure(Exception):
@@ -176,7 +177,8 @@ def run(*argv):
     """A short command that must work."""
     done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=20)
     if done.returncode != 0:
-        raise Failure(f"{' '.join(map(str, argv))}: {done.stderr.strip()}")
+        said = (done.stdout + done.stderr).strip()[-SAID_BYTES:]
+        raise Failure(f"exit {done.returncode}: {' '.join(map(str, argv))}: {said}")
     return done.stdout
 
 

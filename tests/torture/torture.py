@@ -277,11 +277,12 @@ class Torture:
             raise Failure("; ".join(wrong))
 
     def verify(self):
-        """The logger's own opinion of its files."""
+        """The loggers' own opinion of each file, and of the others' files of that name."""
         for host in self.logger_hosts:
-            names = sorted(os.listdir(host.directory / "logs"))
-            paths = [host.directory / "logs" / name for name in names]
-            run(self.bin / "spreadlogd", "-c", host.directory / "spreadlogd.conf", "--verify", *paths)
+            others = [other for other in self.logger_hosts if other is not host and self.majority]
+            for name in sorted(os.listdir(host.directory / "logs")):
+                paths = [one.directory / "logs" / name for one in (host, *others)]
+                run(self.bin / "spreadlogd", "-c", host.directory / "spreadlogd.conf", "--verify", *paths)
 
     def report(self, lines, swapped):
         hits = self.hits.values()
@@ -289,7 +290,7 @@ class Torture:
               f"{sum(map(len, hits))} faults with data in flight, {lines} lines once in each of "
               f"{len(self.loggers)} logs, {self.samples} looks at the files")
         if not self.majority:
-            print(f"    {swapped} lines stand behind later ones of their publisher, as Quorum = none allows")
+            print(f"    the order of a publisher goes back {swapped} times, as Quorum = none allows")
         for kind, flying in self.hits.items():
             middle = sorted(flying)[len(flying) // 2]
             print(f"    {kind:20} {len(flying):4} times, {middle} bytes in flight in the middle case")

@@ -12,7 +12,7 @@ StateDir = $scratch
 CONF
 {
     printf 'Name = a\nLoggers = a\nStateDir = %s/state\nSpread {\n' "$scratch"
-    for group in wait cut left all end file block drop; do
+    for group in wait cut left all end stop bound file block drop again; do
         echo "    Log { Group = $group File = $scratch/log.$group }"
     done
     echo '}'
@@ -62,6 +62,11 @@ has_lanes() { [ "$(lanes)" -eq "$1" ]; }
 spooled() { cat "$spool"/*/spool.* 2>/dev/null | wc -c; }
 spooled_bytes() { [ "$(spooled)" -eq "$1" ]; }
 waiting() { du -sm "$spool" | cut -f1; }
+# The one gap that grows: its lines, and the offset where it ends at present.
+gap_lines() { awk '$4 == "g" { print $3 + 0 }' "$spool"/*/gaps; }
+gap_end() { awk '$4 == "g" { print $2 + 0 }' "$spool"/*/gaps; }
+gap_has_lines() { [ "$(gap_lines)" = "$1" ]; }
+no_gap_grows() { [ -z "$(gap_lines)" ]; }
 # once INPUT: the log has each line of the input once.
 once() { cmp <(sort "$1") <(sort "$log") || fail 'lines lost, doubled or changed'; }
 
@@ -182,6 +187,52 @@ printf 'before\nbehind TERM, and no newline\n' | cmp - "$log" || fail 'other lin
 grep -q 'finished.*unterminated-lines=1' "$scratch/logpub.err" || fail 'the newline was not counted'
 echo 'ok: TERM drains to the end of the input; a missing newline is added and counted'
 
+# --- the end waits for the loggers, but not when it is told to stop
+scene stop
+kill -STOP $logger
+exec 7<>"$scratch/one"
+publisher one --drain-seconds 3600
+echo 'not acknowledged yet' >&7
+until_true 10 'the line is spooled' spooled_bytes 21
+exec 7>&-
+# The first signals may come before it has seen the end of its input.
+told_to_stop() {
+    kill -TERM $publisher 2>/dev/null
+    ! [ -e "/proc/$publisher/fd/0" ]
+}
+until_true 10 'TERM ends the waiting' told_to_stop
+exits 3 $publisher 'TERM at the end'
+kill -CONT $logger
+"$bin/logpub" --spool "$spool" $group </dev/null || fail "the next logpub: exit $?"
+until_true 10 'the line of the one before' has_lines 1
+has_lanes 0 || fail "a lane is left: $(ls -R "$spool")"
+echo 'ok: TERM ends the wait at the end, and the next logpub sends what was left'
+
+# --- more than --queue-bytes wait: drop counts whole lines, over a kill, too
+scene bound
+kill -STOP $logger
+exec 7<>"$scratch/one"
+publisher one --when-full drop --queue-bytes 262144
+seq 100001 150000 | sed 's/^/numbered line /' >&7
+dropped_to() { [ "$(gap_end)" = "$1" ]; }
+until_true 10 'the rest is dropped' dropped_to $((50000 * 21))
+printf 'a line that is cut by the kill' >&7
+until_true 10 'the half line is dropped' dropped_to $((50000 * 21 + 30))
+before=$(gap_lines)
+slay $publisher
+publisher one --when-full drop --queue-bytes 262144
+printf ' and goes on\n' >&7
+until_true 10 'its other half is dropped' gap_has_lines $((before + 1))
+kill -CONT $logger
+until_true 20 'the gap ends' no_gap_grows
+echo 'after the gap' >&7
+exec 7>&-
+wait $publisher
+until_true 20 'the line behind the gap' grep -q 'after the gap' "$log"
+[ $(($(lines "$log") + before)) -eq 50001 ] || fail "$(lines "$log") lines there and $before dropped"
+grep -vqE '^(numbered line 1[0-9]{5}|after the gap)$' "$log" && fail 'half a line is in the log'
+echo "ok: --queue-bytes bounds what waits; $before lines dropped, counted over a kill"
+
 # --- other inputs than pipes
 scene file
 "$bin/logpub" --spool "$spool" $group <"$scratch/in" || fail "a file: exit $?"
@@ -224,8 +275,20 @@ if mount -t tmpfs -o size=1m none "$small" 2>/dev/null; then
     until_true 20 "all lines but $dropped" whole
     [ "$(tail -n 1 "$log")" = 'after the gap' ] || fail 'the gap is not in its place'
     grep -q "gap .*lines=" "$scratch/logger.err" || fail 'the logger has no record of the gap'
-    umount "$small"
     echo "ok: --when-full drop counts what is lost ($dropped lines) and goes on behind the gap"
+
+    scene again
+    spool=$small/other
+    cat /dev/zero >"$small/filler" 2>/dev/null
+    mkdir -p "$spool"
+    "$bin/logpub" --spool "$spool" $group <<<'no room for a lane' 2>"$scratch/lane.err" &
+    publisher=$!
+    until_true 10 'no lane is reported' grep -q no-lane "$scratch/lane.err"
+    rm "$small/filler"
+    exits 0 $publisher 'no lane'
+    until_true 10 'its line' has_lines 1
+    umount "$small"
+    echo 'ok: where there is no room for a lane, the input waits for it'
 else
     echo 'not shown here: a full disk (no tmpfs in this namespace)'
 fi

@@ -54,10 +54,11 @@ simulate:
 
 ci-simulate:
 	$(CARGO) build --release -p totem --bin simulate
-	target/release/simulate --require
+	target/release/simulate --seeds 2900 --require
 
 mutants:
-	@tools/mutants
+	$(CARGO) build --release -p totem --features mutants --bin mutants
+	target/release/mutants
 
 # The sanitizer's flags are not stable yet; RUSTC_BOOTSTRAP lets a stable compiler take them.
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

@@ -373,12 +373,12 @@ impl Bus {
         self.totem.poll_persist()
     }
 
-    pub(crate) fn persisted(&mut self, now: Time, counter: u64) {
-        self.totem.persisted(now, counter);
+    pub(crate) fn persisted(&mut self, counter: u64) {
+        self.totem.persisted(counter);
     }
 
-    pub(crate) fn poll_transmit(&mut self, now: Time, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.totem.poll_transmit(now, buffer)
+    pub(crate) fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.totem.poll_transmit(buffer)
     }
 
     pub(crate) fn wants(&self) -> Class {

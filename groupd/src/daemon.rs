@@ -306,14 +306,14 @@ impl Daemon {
         loop {
             while let Some(counter) = self.bus.poll_persist() {
                 self.persist(counter);
-                self.bus.persisted(now, counter);
+                self.bus.persisted(counter);
             }
             // Before the rest: a refusal makes probes, which are sent at once.
             for member in self.ports.take_refused() {
                 self.bus.handle_refused(now, member);
             }
             let mut idle = true;
-            while let Some(transmit) = self.bus.poll_transmit(now, &mut self.buffer) {
+            while let Some(transmit) = self.bus.poll_transmit(&mut self.buffer) {
                 self.ports.send(&transmit, &self.buffer);
                 idle = false;
             }

@@ -102,6 +102,7 @@ impl Report<'_> {
         [
             ("tokens", ring.tokens),
             ("tokens_retransmitted", ring.tokens_retransmitted),
+            ("roll_calls", ring.roll_calls),
             ("data_sent", ring.data_sent),
             ("data_received", ring.data_received),
             ("duplicates", ring.duplicates),

@@ -43,6 +43,17 @@ struct Kept {
     ahead: bool,
 }
 
+impl Kept {
+    /// Whether a file is the one that was written, and holds what was, so many bytes not yet.
+    fn fits(&self, file: &fs::Metadata, queued: usize) -> bool {
+        self.span.as_ref().is_some_and(|span| {
+            let length = file.len() + queued as u64;
+            let fits = length == span.end() || (self.ahead && length > span.end());
+            span.is_in(file) && fits
+        })
+    }
+}
+
 /// Since when and how often a file could not be written.
 #[derive(Debug)]
 struct Trouble {
@@ -93,16 +104,8 @@ impl LogFile {
         let Some(kept) = &self.kept else {
             return false;
         };
-        let is_known = |span: &Span| {
-            let metadata = fs::metadata(&self.path);
-            self.file.is_some()
-                || metadata.is_ok_and(|metadata| {
-                    let length = metadata.len() + self.queue.len() as u64;
-                    let fits = length == span.end() || (kept.ahead && length > span.end());
-                    span.is_in(&metadata) && fits
-                })
-        };
-        !kept.span.as_ref().is_some_and(is_known)
+        let fits = |metadata| kept.fits(&metadata, self.queue.len());
+        kept.span.is_none() || (self.file.is_none() && !fs::metadata(&self.path).is_ok_and(fits))
     }
 
     /// Begins a span, which is given and has to be noted before anything is written.
@@ -223,6 +226,12 @@ impl LogFile {
             .custom_flags(libc::O_NONBLOCK)
             .open(&self.path)?;
         lock(&file)?;
+        if let Some(kept) = &mut self.kept
+            && !kept.fits(&file.metadata()?, self.queue.len())
+        {
+            // Another file has taken its place.
+            kept.span = None;
+        }
         self.file = Some(file);
         Ok(())
     }

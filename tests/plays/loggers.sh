@@ -85,4 +85,101 @@ for name in a b c; do
     cmp "$scratch/a/log" "$scratch/$name/log" || fail "a and $name differ"
 done
 echo 'ok: kill -9 of each logger while lines come: every line once, equal files'
+
+# --- HUP on a quiet bus opens the file anew; --verify follows the renamed one
+mv "$scratch/a/log" "$scratch/a/log.old"
+kill -HUP "${loggers[a]}"
+until_true 5 'a new file' test -e "$scratch/a/log"
+publish web <<<'after the move'
+until_true 10 'a line in the new file' has_lines 1 "$scratch/a/log"
+until_true 10 'the line in b' has_lines 80001 "$scratch/b/log"
 for name in a b c; do stop_logger $name; done
+cat "$scratch/a/log.old" "$scratch/a/log" | cmp - "$scratch/b/log" || fail 'mv and HUP lost or doubled a line'
+verify() { "$bin/spreadlogd" -c "$scratch/$1.conf" --verify "${@:2}" >"$scratch/verify" 2>&1; }
+verify a "$scratch/a/log.old" "$scratch/a/log" || fail "--verify: exit $?: $(cat "$scratch/verify")"
+verify b "$scratch/b/log" "$scratch/c/log" || fail "--verify of two: exit $?: $(cat "$scratch/verify")"
+echo 'ok: mv and HUP; --verify finds everything as written'
+
+# --- --verify finds a planted loss, a double and a swap, in the own file and in another logger's
+for change in '500d' '500p' '500{h;d};501G'; do
+    sed "$change" "$scratch/b/log" >"$scratch/b/planted" && cat "$scratch/b/log" >"$scratch/b/saved"
+    cat "$scratch/b/planted" >"$scratch/b/log"
+    verify b "$scratch/b/log"
+    [ $? -eq 1 ] || fail "--verify did not find '$change': $(cat "$scratch/verify")"
+    cat "$scratch/b/saved" >"$scratch/b/log"
+    mkdir -p "$scratch/other" && cp "$scratch/b/planted" "$scratch/other/log"
+    verify b "$scratch/b/log" "$scratch/other/log"
+    [ $? -eq 1 ] || fail "--verify did not find '$change' in another file: $(cat "$scratch/verify")"
+done
+echo 'ok: --verify finds a loss, a double and a swap'
+
+# --- two loggers and a witness; rotation by size at the same line; one lost for good is forgotten
+for name in d e; do
+    configure $name 'd e f:witness' majority \
+        "Log { Group = rotated File = $scratch/$name/log RotateBytes = 100000 }"
+done
+configure f 'd e f:witness' majority "Log { Group = rotated File = $scratch/f/log }"
+for name in d e f; do start_logger $name; done
+for name in d e f; do until_true 15 "$name takes part" opened $name; done
+publish rotated <"$scratch/more"
+bytes=$(stat -c %s "$scratch/more")
+holds() { [ "$(cat "$scratch/$1"/log.* | wc -c)" -eq "$2" ]; }
+for name in d e; do until_true 20 "all lines in $name" holds $name "$bytes"; done
+[ "$(ls "$scratch"/d/log.* | wc -l)" -gt 5 ] || fail 'nothing was rotated'
+for file in "$scratch"/d/log.*; do
+    cmp "$file" "$scratch/e/$(basename "$file")" || fail 'rotated at other lines'
+    [ "$(stat -c %s "$file")" -le 100000 ] || fail "$file is too long"
+done
+[ ! -e "$scratch/f/log" ] || fail 'a witness wrote a file'
+echo "ok: $(ls "$scratch"/d/log.* | wc -l) files by size, the same in both; a witness votes and writes none"
+kill_logger e
+rm -r "$scratch/e"
+"$bin/spreadlogd" -c "$scratch/d.conf" forget d 2>/dev/null
+[ $? -eq 1 ] || fail 'a logger at work was forgotten'
+forgotten() { "$bin/spreadlogd" -c "$scratch/d.conf" forget e 2>>"$scratch/forget.err"; }
+until_true 15 'forget e' forgotten
+until_true 10 'the record' grep -q 'logger-forgotten' "$scratch/d.err"
+publish rotated <"$scratch/more"
+until_true 20 'two of three go on' holds d $((2 * bytes))
+for name in d f; do stop_logger $name; done
+verify d "$scratch"/d/log.*
+[ $? -eq 3 ] || fail "--verify is silent about a forgotten logger: $(cat "$scratch/verify")"
+echo 'ok: two of three go on; what is forgotten is on record'
+
+# --- without a majority: one of two goes on alone, the other one fetches what it has missed
+for name in g h; do
+    configure $name 'g h' none "Log { Group = pair File = $scratch/$name/log }"
+    start_logger $name
+done
+for name in g h; do until_true 15 "$name takes part" opened $name; done
+publish pair <"$scratch/more"
+until_true 10 'all lines in h' has_lines 60000 "$scratch/h/log"
+kill_logger h
+sed 's/^/more /' "$scratch/more" >"$scratch/alone"
+publish pair <"$scratch/alone"
+start_logger h
+cat "$scratch/more" "$scratch/alone" >"$scratch/both"
+for name in g h; do
+    until_true 20 "both parts in $name" has_lines 120000 "$scratch/$name/log"
+    once "$scratch/$name/log" "$scratch/both"
+done
+echo 'ok: one of two goes on alone, and the other one catches up'
+
+# --- lines of any bytes and length, and the bus goes away in between
+awk 'BEGIN { for (i = 0; i < 50; i++) printf "%0" (i * 2000 + 1) "d\n", i }' >"$scratch/odd"
+printf 'nul \0 and high \377\200 and return \r\n\n\n' >>"$scratch/odd"
+kill -TERM $bus
+wait $bus
+"$bin/logpub" --spool "$scratch/spool" --drain-seconds 60 pair <"$scratch/odd" &
+publisher=$!
+start_bus
+wait $publisher || fail 'logpub did not drain'
+cat "$scratch/odd" >>"$scratch/both"
+count=$(lines "$scratch/both")
+for name in g h; do
+    until_true 20 "odd lines in $name" has_lines "$count" "$scratch/$name/log"
+    once "$scratch/$name/log" "$scratch/both"
+    stop_logger $name
+done
+verify g "$scratch/g/log" "$scratch/h/log" || fail "--verify: exit $?: $(cat "$scratch/verify")"
+echo 'ok: 98 kB lines, NUL, 0xFF, CRLF and empty lines, and a bus that was away'

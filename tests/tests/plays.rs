@@ -36,6 +36,11 @@ fn logs() {
 }
 
 #[test]
+fn loggers() {
+    tests::play("loggers.sh");
+}
+
+#[test]
 fn spool() {
     tests::play("spool.sh");
 }
@@ -51,6 +56,11 @@ fn takeover_faults() {
 }
 
 #[test]
+fn takeover_config() {
+    tests::play("takeover-config.sh");
+}
+
+#[test]
 fn takeover_links() {
     tests::play("takeover-links.sh");
 }
@@ -58,6 +68,11 @@ fn takeover_links() {
 #[test]
 fn cache() {
     tests::play("cache.sh");
+}
+
+#[test]
+fn cache_purges() {
+    tests::play("cache-purges.sh");
 }
 
 #[test]
@@ -78,4 +93,14 @@ fn online() {
 #[test]
 fn online_replicas() {
     tests::play("online-replicas.sh");
+}
+
+#[test]
+fn lines() {
+    tests::play("lines.sh");
+}
+
+#[test]
+fn torture() {
+    tests::play("torture.sh");
 }

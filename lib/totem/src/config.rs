@@ -1,5 +1,6 @@
 //! What a member is told when it starts: who it is, who the others are, and how patient it is.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::view::{Incarnation, MemberId};
@@ -11,6 +12,10 @@ pub struct MemberConfig {
     pub id: MemberId,
     /// Index of its segment: members of one segment hear one multicast.
     pub segment: u16,
+    /// Its name, and the address of its segment, to be compared with what it says itself.
+    pub name: String,
+    /// See `name`.
+    pub segment_address: SocketAddrV4,
 }
 
 /// How patient the failure detector is; every timer follows from it.
@@ -57,7 +62,7 @@ impl FailureDetection {
         let (loss, retransmit, hold, gather, gather_timeout, form, form_timeout, beacon) =
             match self {
                 FailureDetection::Fast => (70, 12, 5, 8, 40, 5, 50, 200),
-                FailureDetection::Normal => (300, 25, 10, 15, 100, 10, 150, 300),
+                FailureDetection::Normal => (340, 25, 10, 15, 90, 10, 150, 300),
                 FailureDetection::Wan => (2500, 400, 50, 150, 1000, 250, 1500, 500),
             };
         let scale = if self == FailureDetection::Wan { 20 } else { 1 };
@@ -111,8 +116,8 @@ pub struct Config {
     pub receive_buffer_bytes: usize,
     /// Messages submitted and not yet ordered may hold this many bytes.
     pub submit_bytes_max: usize,
-    /// Anything that must be equal at all members but the list of daemons, hashed; a difference
-    /// is reported, and that peer is not talked to.
+    /// The version of what the application's members say to each other; a peer with another one is
+    /// reported, and not talked to.
     pub compatibility: u64,
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::event::{Delivery, Event, Service};
+use crate::mutant::{Mutant, planted};
 use crate::queue::{Chunk, MESSAGE_BYTES_MAX};
 use crate::store::{Packet, Store};
 use crate::view::View;
@@ -39,6 +40,14 @@ impl Cursor {
     /// The packet that is delivered next; all before it are done with.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Bytes of messages whose last piece has not come yet.
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.partial
+            .values()
+            .map(|partial| partial.bytes.len())
+            .sum()
     }
 
     /// Delivers what has no hole before it, up to packet `limit`; a Safe message waits until
@@ -118,7 +127,7 @@ impl Cursor {
             );
             return None;
         }
-        if cfg!(mutant = "half-message") {
+        if planted(Mutant::HalfMessage) {
             self.partial
                 .entry(origin)
                 .or_insert(Partial { bytes: Vec::new() });

@@ -6,6 +6,7 @@
 //! hop is acknowledged and repeated until it is.
 
 use crate::event::Notice;
+use crate::mutant::{Mutant, planted};
 use crate::node::{State, Totem};
 use crate::ring::WINDOW_MAX;
 use crate::store::GAP_MAX;
@@ -27,7 +28,7 @@ pub(crate) struct Forming {
 impl Totem {
     /// Starts a formation of these members, of whom I am the first.
     pub(crate) fn propose(&mut self, now: Time, members: Vec<ViewMember>) {
-        if !cfg!(mutant = "reused-ring-id") {
+        if !planted(Mutant::ReusedRingId) {
             self.counter += 1;
         }
         self.persist_counter();
@@ -71,13 +72,8 @@ impl Totem {
         if form.ring != self.promised {
             return false;
         }
-        // Once more, because my acknowledgement was lost: I have gone on.
-        let first = self.state == State::Form
-            && self
-                .forming
-                .as_ref()
-                .is_some_and(|forming| forming.form.pass == 1);
-        if first {
+        // Otherwise it comes again, because my acknowledgement was lost: I have gone on.
+        if self.commits(&form) {
             form.pass = 2;
             self.enter_recovery(now, form);
         }
@@ -109,14 +105,21 @@ impl Totem {
     }
 
     fn take_pass_two(&mut self, now: Time, form: Form) -> bool {
-        let matches = form.ring == self.promised || cfg!(mutant = "stale-form2");
-        if !matches {
+        if form.ring != self.promised && !planted(Mutant::StaleForm2) {
             return false;
         }
-        if self.state == State::Form {
+        if self.commits(&form) {
             self.enter_recovery(now, form);
         }
         self.state != State::Gather
+    }
+
+    /// Whether this formation is the one that I wait for to be committed.
+    fn commits(&self, form: &Form) -> bool {
+        if planted(Mutant::StaleForm2) {
+            return form.ring != self.current_ring().view.ring;
+        }
+        self.state == State::Form && form.ring == self.promised
     }
 
     /// Promises to a formation: freezes the old ring, adds what I hold of it, hands it on.

@@ -6,7 +6,7 @@
 //! one can echo.
 
 use crate::clique;
-use crate::event::Notice;
+use crate::event::{Difference, Notice};
 use crate::node::{State, Totem};
 use crate::time::Time;
 use crate::timer::Timer;
@@ -20,14 +20,18 @@ const ANSWER_GAP: Duration = Duration::from_millis(2);
 /// A changed row of the matrix is told after this time, so that several changes share a HELLO.
 const HELLO_DELAY: Duration = Duration::from_millis(1);
 /// A host that refused a packet gets no beacons for this time.
-const REFUSAL_PAUSE: Duration = Duration::from_secs(3);
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 /// A peer is heard while its last HELLO is not older than this many beacon intervals.
 const HEARD_BEACONS: u32 = 3;
-/// Lost members may come back at once this often; then each loss doubles the wait.
-const FLAPS_FREE: u32 = 4;
-const FLAP_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A member that was lost more often than this lately has to be heard steadily before it is taken
+/// back: for so many beacon intervals, with no pause as long as that.
+const LOSSES_FREE: u32 = 4;
+const STEADY_BEACONS: u32 = 2;
 /// A loss is forgotten after this time without another.
-const FLAP_MEMORY: Duration = Duration::from_secs(60);
+const LOSS_MEMORY: Duration = Duration::from_secs(60);
+/// Who was shut out waits this long, and twice as long each time that it happens again.
+const SHUT_OUT_WAIT: Duration = Duration::from_secs(2);
+const SHUT_OUT_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What is known of a configured member, in the life that was heard last.
 #[derive(Debug)]
@@ -38,9 +42,14 @@ pub(crate) struct Peer {
     /// Its last fresh HELLO, and when.
     hello: Option<(Time, Hello)>,
     answered_at: Time,
+    /// Since when it has been heard without a pause.
+    steady_since: Time,
     /// How often it was lost lately, and when last.
-    flaps: u32,
-    flapped_at: Time,
+    losses: u32,
+    lost_at: Time,
+    /// How often it was shut out lately, and when last.
+    shut_outs: u32,
+    shut_out_at: Time,
 }
 
 impl Peer {
@@ -51,9 +60,20 @@ impl Peer {
             heard_at: now,
             hello: None,
             answered_at: never,
-            flaps: 0,
-            flapped_at: never,
+            steady_since: now,
+            losses: 0,
+            lost_at: never,
+            shut_outs: 0,
+            shut_out_at: never,
         }
+    }
+
+    /// Notes a HELLO; after this long a silence it is no longer heard steadily.
+    fn hear(&mut self, now: Time, pause: Duration) {
+        if now.since(self.heard_at) > pause {
+            self.steady_since = now;
+        }
+        self.heard_at = now;
     }
 
     /// Its last fresh HELLO, if not older than `since`.
@@ -64,13 +84,22 @@ impl Peer {
             .map(|(_, hello)| hello)
     }
 
-    /// Whether merging with it should wait.
-    fn is_damped(&self, now: Time) -> bool {
-        let Some(excess) = self.flaps.checked_sub(FLAPS_FREE) else {
+    /// Whether it comes and goes. One that was only cut off is heard steadily from the moment when
+    /// the cut is healed, so this costs a merge less than a second.
+    fn is_flapping(&self, now: Time, steady: Duration) -> bool {
+        self.losses > LOSSES_FREE
+            && now.since(self.lost_at) < LOSS_MEMORY
+            && self.heard_at.since(self.steady_since) < steady
+    }
+
+    /// Whether it was shut out and has to wait: it hears the ring and cannot get its data, which
+    /// does not show before it is in a ring again.
+    fn is_shut_out(&self, now: Time) -> bool {
+        let Some(again) = self.shut_outs.checked_sub(1) else {
             return false;
         };
-        let wait = Duration::from_millis(250) * (1 << excess.min(10));
-        now.since(self.flapped_at) < wait.min(FLAP_WAIT_MAX)
+        let wait = SHUT_OUT_WAIT * (1 << again.min(10));
+        now.since(self.shut_out_at) < wait.min(SHUT_OUT_WAIT_MAX)
     }
 }
 
@@ -122,7 +151,7 @@ impl Totem {
         heard.collect()
     }
 
-    fn my_hello(&self, now: Time) -> Hello {
+    fn my_hello(&self, now: Time, to: MemberId) -> Hello {
         Hello {
             compatibility: self.config.compatibility,
             ring: self.ring.view.ring,
@@ -132,6 +161,7 @@ impl Totem {
             members: self.ring.view.members.to_vec(),
             heard: self.row(now),
             gone: self.gone.union(&self.shut_out).copied().collect(),
+            outline: self.outline(to),
         }
     }
 
@@ -141,14 +171,14 @@ impl Totem {
             // Neither gathering nor in a ring: there is nothing true to say.
             return;
         }
-        let hello = self.my_hello(now);
-        self.row_told = hello.heard.clone();
+        self.row_told = self.row(now);
         for id in self.outsiders() {
             let ended = self.gone.iter().any(|gone| gone.id == id);
             if ended || self.refuses(now, id) {
                 continue;
             }
-            self.send(id, Control::Hello(hello.clone()));
+            let hello = self.my_hello(now, id);
+            self.send(id, Control::Hello(hello));
         }
         if self.state == State::Gather {
             // The first ones quickly: most gatherings are over within a few milliseconds.
@@ -165,7 +195,7 @@ impl Totem {
     /// Whether nobody listens at this member's host, as far as we know: it will speak up itself
     /// when it starts. A host answers only about one refused packet a second (icmp_ratelimit), and
     /// the next answer may be the one that tells of a crash.
-    fn refuses(&self, now: Time, id: MemberId) -> bool {
+    pub(crate) fn refuses(&self, now: Time, id: MemberId) -> bool {
         self.refused_at
             .get(&id)
             .is_some_and(|at| now.since(*at) < REFUSAL_PAUSE)
@@ -193,7 +223,10 @@ impl Totem {
 
     pub(crate) fn handle_hello(&mut self, now: Time, sender: ViewMember, hello: Hello) {
         if hello.compatibility != self.config.compatibility {
-            self.notice(Notice::ForeignConfig { member: sender.id });
+            self.notice(Notice::ForeignConfig {
+                member: sender.id,
+                difference: Difference::Protocol,
+            });
             return;
         }
         let peer = self
@@ -204,14 +237,9 @@ impl Totem {
             return;
         }
         if sender.incarnation > peer.incarnation {
-            let (flaps, flapped_at) = (peer.flaps, peer.flapped_at);
-            *peer = Peer {
-                flaps,
-                flapped_at,
-                ..Peer::new(sender.incarnation, now)
-            };
+            *peer = Peer::new(sender.incarnation, now);
         }
-        peer.heard_at = now;
+        peer.hear(now, self.config.timers.beacon_interval * STEADY_BEACONS);
         self.refused_at.remove(&sender.id);
         let echo = hears(&hello, self.me);
         let ringmate =
@@ -219,13 +247,14 @@ impl Totem {
         if !echo && !ringmate {
             if now.since(peer.answered_at) >= ANSWER_GAP {
                 peer.answered_at = now;
-                let answer = self.my_hello(now);
+                let answer = self.my_hello(now, sender.id);
                 self.send(sender.id, Control::Hello(answer));
             }
             return;
         }
         self.counter = self.counter.max(hello.counter);
         peer.hello = Some((now, hello.clone()));
+        self.compare_outline(sender.id, &hello.outline);
         if self.row(now) != self.row_told {
             self.timers.set_by(Timer::Hello, now + HELLO_DELAY);
         }
@@ -397,7 +426,9 @@ impl Totem {
 
     /// The members of other living rings, ring by ring, each known from a fresh HELLO of all.
     fn foreign_rings(&self, now: Time) -> Vec<Vec<ViewMember>> {
-        let cutoff = self.cutoff(now);
+        // Who was there a moment ago: an attempt that fails costs this ring a view.
+        let beacon = self.config.timers.beacon_interval;
+        let (cutoff, steady) = (now - beacon * 3 / 2, beacon * STEADY_BEACONS);
         let mut rings: Vec<(RingId, Vec<ViewMember>)> = Vec::new();
         for (id, peer) in &self.peers {
             let Some(hello) = peer.hello(cutoff) else {
@@ -405,7 +436,7 @@ impl Totem {
             };
             let outside = self.ring.view.position(*id).is_none();
             let seen = rings.iter().any(|(ring, _)| *ring == hello.ring);
-            if outside && !seen && !hello.gathering && !peer.is_damped(now) {
+            if outside && !seen && !hello.gathering {
                 rings.push((hello.ring, hello.members.clone()));
             }
         }
@@ -413,6 +444,8 @@ impl Totem {
             let all = members.iter().all(|member| {
                 self.peers.get(&member.id).is_some_and(|peer| {
                     peer.incarnation == member.incarnation
+                        && !peer.is_flapping(now, steady)
+                        && !peer.is_shut_out(now)
                         && peer
                             .hello(cutoff)
                             .is_some_and(|h| h.ring == ring && !h.gathering)
@@ -447,9 +480,20 @@ impl Totem {
     pub(crate) fn shut_out(&mut self, now: Time, member: ViewMember) {
         self.shut_out.insert(member);
         if let Some(peer) = self.peers.get_mut(&member.id) {
-            peer.flaps = peer.flaps.max(FLAPS_FREE) + 3;
-            peer.flapped_at = now;
+            let recent = now.since(peer.shut_out_at) < SHUT_OUT_WAIT_MAX * 2;
+            peer.shut_outs = if recent { peer.shut_outs + 1 } else { 1 };
+            peer.shut_out_at = now;
         }
+    }
+
+    /// Whether somebody has to wait for having been shut out.
+    pub(crate) fn shuts_out(&self, now: Time) -> bool {
+        self.peers.values().any(|peer| peer.is_shut_out(now))
+    }
+
+    /// Whether some host gets no beacons, as it refused one.
+    pub(crate) fn is_refused(&self, now: Time) -> bool {
+        self.refused_at.keys().any(|&id| self.refuses(now, id))
     }
 
     /// Notes who was lost with the last view without leaving.
@@ -458,13 +502,13 @@ impl Totem {
             member: member.id,
             incarnation: member.incarnation,
         });
-        // Who left or died does not flap.
-        if !self.gone.contains(&member)
+        // Who left or died does not come and go.
+        if !self.is_out(&member)
             && let Some(peer) = self.peers.get_mut(&member.id)
         {
-            let recent = now.since(peer.flapped_at) < FLAP_MEMORY;
-            peer.flaps = if recent { peer.flaps + 1 } else { 1 };
-            peer.flapped_at = now;
+            let recent = now.since(peer.lost_at) < LOSS_MEMORY;
+            peer.losses = if recent { peer.losses + 1 } else { 1 };
+            peer.lost_at = now;
         }
     }
 }

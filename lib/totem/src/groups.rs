@@ -43,6 +43,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::event::Delivery;
+use crate::mutant::{Mutant, planted};
 use crate::view::{MemberId, Transition, View, ViewMember};
 
 pub use envelope::DESTINATIONS_MAX;
@@ -143,10 +144,9 @@ impl Groups {
     /// Takes a transitional configuration.
     pub fn handle_transitional(&mut self, transition: &Transition, out: &mut Vec<GroupEvent>) {
         self.abandon_exchange(out);
-        let (kept, lost): (Vec<_>, Vec<_>) = self
-            .synced
-            .iter()
-            .partition(|member| transition.members.contains(member));
+        let (kept, lost): (Vec<_>, Vec<_>) = self.synced.iter().partition(|member| {
+            transition.members.contains(member) || planted(Mutant::SyncedSetKept)
+        });
         self.synced = kept;
         self.last = GroupId {
             representative: self.lineage(),

@@ -21,10 +21,12 @@ use crate::config::{Config, MemberConfig, Start};
 use crate::event::{Class, Destination, Event, Notice, Service, Transmit};
 use crate::form::Forming;
 use crate::gather::Peer;
+use crate::mutant::{Mutant, planted};
 use crate::queue::{CHUNK_HEADER_BYTES, MESSAGE_BYTES_MAX, QueueFull, SendQueue};
 use crate::random::Random;
 use crate::recover::Recovery;
 use crate::ring::{Outgoing, Ring};
+use crate::roll::RollCall;
 use crate::seal::{HEADER_BYTES, Header, Kind, Refused, Sealer, TAG_BYTES};
 use crate::stats::Stats;
 use crate::suspect::{Leaving, Probe};
@@ -125,6 +127,8 @@ pub struct Totem {
     /// Members that completed a failed recovery of `ring` with me: one of them may have installed.
     pub(crate) obligations: BTreeSet<ViewMember>,
     pub(crate) probes: BTreeMap<MemberId, Probe>,
+    /// The token is late; who has answered since.
+    pub(crate) roll: Option<RollCall>,
     /// When the host of a member last refused a packet. Bound: the configured members.
     pub(crate) refused_at: BTreeMap<MemberId, Time>,
     pub(crate) leaving: Option<Leaving>,
@@ -199,6 +203,7 @@ impl Totem {
             recovery: None,
             obligations: BTreeSet::new(),
             probes: BTreeMap::new(),
+            roll: None,
             refused_at: BTreeMap::new(),
             leaving: None,
             scratch: Vec::new(),
@@ -248,7 +253,7 @@ impl Totem {
         }
         if self.rank(sender.id).is_none() {
             self.stats.unknown_sender += 1;
-            return Ok(());
+            return self.handle_stranger(header, from, datagram);
         }
         let mut plain = std::mem::take(&mut self.scratch);
         let opened = self.sealer.open_control(header, datagram, &mut plain);
@@ -276,13 +281,29 @@ impl Totem {
         Ok(())
     }
 
+    /// Tells of who has our key and is not in our configuration. What comes from anybody is not
+    /// worth a word.
+    fn handle_stranger(
+        &mut self,
+        header: &Header,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Refused> {
+        if self.config.key.is_some() {
+            let mut plain = Vec::new();
+            self.sealer.open_control(header, datagram, &mut plain)?;
+            self.notice(Notice::Stranger { from });
+        }
+        Ok(())
+    }
+
     fn handle_ring_packet(
         &mut self,
         now: Time,
         header: &Header,
         datagram: &[u8],
     ) -> Result<(), Refused> {
-        if self.frozen && self.state != State::Recover && !cfg!(mutant = "snapshot-not-frozen") {
+        if self.frozen && self.state != State::Recover && !planted(Mutant::SnapshotNotFrozen) {
             self.stats.foreign_ring += 1;
             return Ok(());
         }
@@ -320,6 +341,7 @@ impl Totem {
                 Timer::Leave => self.announce_leave(now),
                 _ if self.leaving_now() => {}
                 Timer::TokenLoss => self.token_overdue(now, due),
+                Timer::RollCall => self.call_roll(now),
                 Timer::TokenRetransmit => self.retransmit_token(now),
                 Timer::TokenHold => self.release_token(now),
                 Timer::Beacon => self.send_beacons(now),
@@ -393,7 +415,7 @@ impl Totem {
     }
 
     /// The counter that [`poll_persist`](Self::poll_persist) returned is on stable storage.
-    pub fn persisted(&mut self, _now: Time, counter: u64) {
+    pub fn persisted(&mut self, counter: u64) {
         self.counter_persisted = self.counter_persisted.max(counter);
         self.persist_asked = false;
         self.persisting = None;
@@ -402,7 +424,8 @@ impl Totem {
 
     /// Asks for stable storage if a counter in use is not covered yet.
     pub(crate) fn persist_counter(&mut self) {
-        if self.counter > self.counter_persisted && self.persisting.is_none() {
+        let covered = self.counter <= self.counter_persisted || planted(Mutant::UnpersistedCounter);
+        if !covered && self.persisting.is_none() {
             self.persisting = Some(self.counter + COUNTER_RESERVE);
         }
     }
@@ -427,7 +450,7 @@ impl Totem {
     }
 
     /// Fills `buffer` with datagrams for one destination; `None` if there is nothing to send.
-    pub fn poll_transmit(&mut self, _now: Time, buffer: &mut Vec<u8>) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
         if self.persisting.is_some() || self.has_left() {
             return None;
         }
@@ -626,7 +649,9 @@ impl Totem {
     pub(crate) fn stop_token(&mut self) {
         self.token_sent = None;
         self.token_held = None;
+        self.roll = None;
         self.timers.stop(Timer::TokenLoss);
+        self.timers.stop(Timer::RollCall);
         self.timers.stop(Timer::TokenRetransmit);
         self.timers.stop(Timer::TokenHold);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::Notice;
+use crate::mutant::{Mutant, planted};
 use crate::node::{Queued, State, Totem};
 use crate::seal::Refused;
 use crate::store::Packet;
@@ -13,8 +14,9 @@ use crate::timer::Timer;
 use crate::view::RingId;
 use crate::wire::{Control, NOBODY, Token, split_data};
 
-/// New data puts off the loss of the token, but not beyond this many times its timeout: a member
-/// that babbles on a dead ring must not keep it from being gathered anew.
+/// New data and answers of all members put off the loss of the token, but not beyond this many
+/// times its timeout: a member that babbles on a dead ring must not keep it from being gathered
+/// anew.
 const LOSS_EXTENSION_MAX: u32 = 3;
 
 /// A member that misses the same packet for so many visits and token losses is left out.
@@ -46,7 +48,7 @@ impl Totem {
             return;
         }
         let ring = self.current_ring();
-        let newer = token.hop > ring.hop || cfg!(mutant = "duplicate-token");
+        let newer = token.hop > ring.hop || planted(Mutant::DuplicateToken);
         if !newer || from != ring.predecessor() {
             self.stats.duplicates += 1;
             return;
@@ -61,8 +63,7 @@ impl Totem {
         self.overslept = false;
         self.token_sent = None;
         self.timers.stop(Timer::TokenRetransmit);
-        self.timers
-            .set(Timer::TokenLoss, now + self.config.timers.token_loss);
+        self.expect_token(now);
         let is_idle = self.state == State::Operational
             && self.ring.me == 0
             && self.leaving.is_none()
@@ -143,8 +144,7 @@ impl Totem {
             Timer::TokenRetransmit,
             now + self.config.timers.token_retransmit,
         );
-        self.timers
-            .set(Timer::TokenLoss, now + self.config.timers.token_loss);
+        self.expect_token(now);
     }
 
     pub(crate) fn handle_data(
@@ -191,8 +191,9 @@ impl Totem {
         }
         if self.timers.is_set(Timer::TokenLoss) {
             let loss = self.config.timers.token_loss;
-            let latest = self.token_at + loss * LOSS_EXTENSION_MAX;
-            self.timers.set(Timer::TokenLoss, latest.min(now + loss));
+            let overdue = self.latest_loss().min(now + loss);
+            self.timers.set(Timer::TokenLoss, overdue);
+            self.timers.set(Timer::RollCall, overdue - loss / 2);
         }
     }
 
@@ -270,13 +271,30 @@ impl Totem {
         }
     }
 
-    /// The token did not come back in time; unless this member did not run in time, in which case
-    /// the token may be on its way still: that is given one more chance.
+    /// From now on the token is awaited.
+    pub(crate) fn expect_token(&mut self, now: Time) {
+        let loss = self.config.timers.token_loss;
+        self.roll = None;
+        self.timers.set(Timer::RollCall, now + loss / 2);
+        self.timers.set(Timer::TokenLoss, now + loss);
+    }
+
+    /// Whatever speaks for it, the token is not awaited longer than this.
+    fn latest_loss(&self) -> Time {
+        self.token_at + self.config.timers.token_loss * LOSS_EXTENSION_MAX
+    }
+
+    /// The token did not come back in time. It is lost, unless this member did not run in time, so
+    /// that the token may be on its way still: that is given one more chance; or everybody has
+    /// just shown to be there, so that the ring is only slow.
     pub(crate) fn token_overdue(&mut self, now: Time, due: Time) {
+        let chance = now + self.config.timers.token_loss / 2;
         if now.since(due) > OVERSLEPT && !self.overslept {
             self.overslept = true;
-            self.timers
-                .set(Timer::TokenLoss, now + self.config.timers.token_loss / 2);
+            self.timers.set(Timer::TokenLoss, chance);
+        } else if self.all_answered() && chance <= self.latest_loss() {
+            self.timers.set(Timer::TokenLoss, chance);
+            self.call_roll(now);
         } else {
             self.lose_token(now);
         }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes};
 
 use crate::event::Service;
+use crate::mutant::{Mutant, planted};
 
 const FIRST: u8 = 8;
 const LAST: u8 = 16;
@@ -136,7 +137,11 @@ impl SendQueue {
 
     /// A new view: the message that is partly packed starts again.
     pub(crate) fn rewind(&mut self) {
-        if !cfg!(mutant = "half-message") {
+        if planted(Mutant::LostOwnMessage) && self.packed > 0 {
+            let lost = self.messages.pop_front();
+            self.bytes -= lost.map_or(0, |(_, data)| SendQueue::cost(&data));
+        }
+        if !planted(Mutant::HalfMessage) {
             self.packed = 0;
         }
     }

@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use crate::event::Event;
+use crate::mutant::{Mutant, planted};
 use crate::node::{State, Totem};
 use crate::ring::{Ring, add_request};
 use crate::store::Packet;
 use crate::time::Time;
 use crate::timer::Timer;
-use crate::view::{Transition, View, ViewMember};
+use crate::view::{RingId, Transition, View, ViewMember};
 use crate::wire::{Form, NOBODY, OldRing, REQUESTS_MAX, Token};
 
 /// A ring that is formed and not installed.
@@ -55,10 +56,10 @@ impl Totem {
             members: form.members.clone().into(),
         };
         let me = form.members.iter().position(|member| *member == self.me);
-        let old = form
-            .old_rings
-            .iter()
-            .position(|old| old.ring == self.ring.view.ring);
+        let old = form.old_rings.iter().position(|old| {
+            let lists_me = || me.is_some_and(|me| old.members.contains(&(me as u16)));
+            old.ring == self.ring.view.ring || (planted(Mutant::StaleForm2) && lists_me())
+        });
         let (Some(me), Some(old)) = (me, old) else {
             // Not the formation that I added myself to.
             return;
@@ -67,8 +68,7 @@ impl Totem {
         self.token_at = now;
         self.switch_ring(&view);
         self.timers.stop(Timer::FormDeadline);
-        self.timers
-            .set(Timer::TokenLoss, now + self.config.timers.token_loss);
+        self.expect_token(now);
         let ring = Ring::new(view, me as u16, form.window);
         self.recovery = Some(Recovery {
             ring,
@@ -78,7 +78,7 @@ impl Totem {
         });
         self.counter = self.counter.max(form.ring.counter);
         self.persist_counter();
-        if cfg!(mutant = "skip-recovery") {
+        if planted(Mutant::SkipRecovery) {
             self.install(now);
         }
         if me + 1 < form.members.len() {
@@ -128,12 +128,13 @@ impl Totem {
         } else if complete && (token.recovered_by == me || token.recovered_by == NOBODY) {
             (token.recovered, token.recovered_by) = (true, NOBODY);
         }
-        let everybody = token.recovered && recovery.reported;
+        let twice = recovery.reported || planted(Mutant::InstallByOneVisit);
+        let everybody = token.recovered && twice;
         recovery.reported = token.recovered;
         if complete {
             let set: Vec<ViewMember> = recovery.transitional_set().collect();
             let passed_on = recovery.plan().obligations.clone();
-            if !cfg!(mutant = "drop-obligations") {
+            if !planted(Mutant::DropObligations) {
                 self.obligations.extend(set.into_iter().chain(passed_on));
             }
         }
@@ -150,6 +151,13 @@ impl Totem {
         } else {
             self.send_visit(now, visit);
         }
+    }
+
+    /// The ring that I am recovering my old messages for.
+    pub(crate) fn recovering(&self) -> Option<RingId> {
+        self.recovery
+            .as_ref()
+            .map(|recovery| recovery.ring.view.ring)
     }
 
     /// A message of my old ring, under its old number; false if I have it or must not have it.
@@ -235,7 +243,11 @@ impl Totem {
                 &ring.store,
                 &ring.view,
                 until,
-                plan.stable,
+                if planted(Mutant::SafeWithoutStability) {
+                    until
+                } else {
+                    plan.stable
+                },
                 &mut self.events,
             );
         }
@@ -250,7 +262,7 @@ impl Totem {
             let member = &members[usize::from(origin)];
             set.contains(member)
                 || plan.obligations.contains(member)
-                || cfg!(mutant = "deliver-foreign-after-gap")
+                || planted(Mutant::ForeignAfterGap)
         };
         let mut behind_hole = false;
         while ring.cursor.seq() <= plan.high() {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::cursor::Cursor;
 use crate::event::Event;
+use crate::mutant::{Mutant, planted};
 use crate::queue::SendQueue;
 use crate::store::{GAP_MAX, Packet, Store};
 use crate::view::{MemberId, View, ViewMember};
@@ -289,7 +290,7 @@ impl Ring {
     }
 
     fn add_requests(&self, token: &mut Token) {
-        let limit = if cfg!(mutant = "request-promised") {
+        let limit = if planted(Mutant::RequestPromised) {
             token.seq
         } else {
             self.promised
@@ -309,11 +310,7 @@ impl Ring {
             token.aru = mine;
             token.aru_by = if mine == token.seq { NOBODY } else { self.me };
         }
-        let both = if cfg!(mutant = "safe-by-one-visit") {
-            token.aru
-        } else {
-            token.aru.min(self.aru_sent)
-        };
+        let both = token.aru.min(self.aru_sent);
         self.stable = self.stable.max(both.min(mine));
         self.aru_sent = token.aru;
     }
@@ -321,10 +318,18 @@ impl Ring {
     /// Delivers what may be delivered in this regular configuration and forgets what nobody needs.
     pub(crate) fn deliver(&mut self, out: &mut VecDeque<Event>) {
         let aru = self.store.aru();
-        self.cursor
-            .deliver(&self.store, &self.view, aru, self.stable, out);
-        self.store
-            .discard_to(self.stable.min(self.cursor.seq() - 1));
+        let safe = if planted(Mutant::SafeByOneVisit) {
+            self.aru_sent.min(aru)
+        } else {
+            self.stable
+        };
+        self.cursor.deliver(&self.store, &self.view, aru, safe, out);
+        let unneeded = if planted(Mutant::ForgetUnstable) {
+            aru
+        } else {
+            self.stable
+        };
+        self.store.discard_to(unneeded.min(self.cursor.seq() - 1));
     }
 
     /// A ring of one: whatever is queued is ordered, stable and delivered at once.

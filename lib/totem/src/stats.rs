@@ -7,6 +7,8 @@ pub struct Stats {
     pub tokens: u64,
     /// Tokens sent again because the successor gave no sign.
     pub tokens_retransmitted: u64,
+    /// Times the token was late and the members were asked whether they are there.
+    pub roll_calls: u64,
     /// Data packets sealed, repeated ones too.
     pub data_sent: u64,
     /// Data packets received for the first time.

@@ -45,6 +45,11 @@ impl Store {
         self.aru
     }
 
+    /// Places for packets, those of missing ones too.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Highest packet held.
     pub(crate) fn high(&self) -> u64 {
         self.first + self.slots.len() as u64 - 1

@@ -1,6 +1,7 @@
 //! Members that end: refused packets and the probes that follow, clean leaving.
 
 use crate::event::Event;
+use crate::mutant::{Mutant, planted};
 use crate::node::{State, Totem};
 use crate::time::Time;
 use crate::timer::Timer;
@@ -139,6 +140,7 @@ impl Totem {
 
     /// An answer clears the suspicion; one from a newer life ends the old one at once.
     pub(crate) fn handle_probe_answer(&mut self, now: Time, sender: ViewMember, nonce: u64) {
+        self.note_answer(sender, nonce);
         let Some(probe) = self.probes.get(&sender.id) else {
             return;
         };
@@ -199,6 +201,7 @@ impl Totem {
             && ring.stable >= ring.own_high
             && ring.cursor.seq() > ring.own_high
             && self.state == State::Operational;
+        let drained = drained || planted(Mutant::LeaveUndrained);
         if self.leaving == Some(Leaving::Draining) && drained {
             self.leaving = Some(Leaving::Announcing(0));
             self.timers.set(Timer::Leave, Time(0));

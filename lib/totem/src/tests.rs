@@ -1,13 +1,13 @@
 //! Members on a small virtual network, one behaviour a test. Faults in bulk are the simulator's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::config::{Config, FailureDetection, Key, MemberConfig, Start};
-use crate::event::{Class, Destination, Event, Notice, Service};
+use crate::event::{Class, Destination, Difference, Event, Notice, Service};
 use crate::time::Time;
 use crate::view::{Incarnation, MemberId};
 use crate::{State, Totem};
@@ -41,16 +41,19 @@ struct Network {
     events: BTreeMap<MemberId, Vec<Event>>,
     recorded: Vec<(MemberId, MemberId, Vec<u8>)>,
     multicasts: usize,
+    token_latency: Duration,
 }
 
 fn id(number: u32) -> MemberId {
     MemberId(number)
 }
 
-fn config(number: u32, segments: &[u16]) -> Config {
+pub(crate) fn config(number: u32, segments: &[u16]) -> Config {
     let member = |(at, &segment): (usize, &u16)| MemberConfig {
         id: id(at as u32 + 1),
         segment,
+        name: format!("d{}", at + 1),
+        segment_address: SocketAddrV4::new([10, 0, segment as u8, 255].into(), 4803),
     };
     Config {
         me: id(number),
@@ -64,7 +67,7 @@ fn config(number: u32, segments: &[u16]) -> Config {
     }
 }
 
-fn start(incarnation: u64) -> Start {
+pub(crate) fn start(incarnation: u64) -> Start {
     Start {
         incarnation: Incarnation(incarnation),
         persisted_counter: 0,
@@ -89,6 +92,7 @@ impl Network {
             events: BTreeMap::new(),
             recorded: Vec::new(),
             multicasts: 0,
+            token_latency: LATENCY,
         };
         for number in 1..=segments.len() as u32 {
             network.start(config(number, segments), u64::from(number));
@@ -129,14 +133,13 @@ impl Network {
     }
 
     fn drain_node(&mut self, me: MemberId) {
-        let now = self.now;
         let node = self.nodes.get_mut(&me).expect("a running member");
         if let Some(counter) = node.poll_persist() {
-            node.persisted(now, counter);
+            node.persisted(counter);
         }
         let mut buffer = Vec::new();
         let mut sends = Vec::new();
-        while let Some(transmit) = node.poll_transmit(now, &mut buffer) {
+        while let Some(transmit) = node.poll_transmit(&mut buffer) {
             let targets: Vec<MemberId> = match &transmit.destination {
                 Destination::Member(to) => vec![*to],
                 Destination::Segment(local) => local.to_vec(),
@@ -174,14 +177,29 @@ impl Network {
                 return;
             }
         }
-        let at = self.now + LATENCY;
-        self.flights.push_back(Flight {
+        let latency = if class == Class::Token {
+            self.token_latency
+        } else {
+            LATENCY
+        };
+        let at = self.now + latency;
+        let place = self.flights.partition_point(|flight| flight.at <= at);
+        let flight = Flight {
             at,
             from,
             to,
             class,
             datagram,
-        });
+        };
+        self.flights.insert(place, flight);
+    }
+
+    /// Cuts a member off, or lets all hear each other again.
+    fn cut_off(&mut self, number: u32) {
+        for other in self.nodes.keys().filter(|other| **other != id(number)) {
+            self.cut
+                .extend([(*other, id(number)), (id(number), *other)]);
+        }
     }
 
     fn deliver(&mut self, flight: Flight) {
@@ -600,6 +618,81 @@ fn segments_repair_what_a_relay_lost() {
     assert_eq!(network.deliveries(1), network.deliveries(5));
 }
 
+/// What a member says of others' configurations.
+fn differences(network: &Network, number: u32) -> BTreeSet<String> {
+    let events = network.events[&id(number)].iter();
+    events
+        .filter_map(|event| match event {
+            Event::Notice(Notice::ForeignConfig { member, difference }) => {
+                Some(format!("{member} {difference:?}"))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn members_whose_files_differ_talk_and_name_each_difference() {
+    let mut network = Network::new(&[0, 0, 0]);
+    let mut other = config(2, &[0, 0, 0]);
+    other.members.swap(0, 1);
+    other.timers = FailureDetection::Fast.timers();
+    other.datagram_bytes = 1200;
+    other.members[0].name = "another".into();
+    other.members[0].segment_address = "10.9.9.255:4803".parse().unwrap();
+    network.start(other, 50);
+    network.run_until_view(&[1, 2, 3]);
+    let said = |me: u32, name: &str, segment: &str, loss: &str, bytes: u32| {
+        let lines = [
+            "Order".to_owned(),
+            format!("Name({name:?})"),
+            format!("Segment({segment})"),
+            format!("TokenLoss({loss})"),
+            format!("DatagramBytes({bytes})"),
+        ];
+        lines.map(|line| format!("{} {line}", id(me)))
+    };
+    let second = said(2, "another", "10.9.9.255:4803", "70ms", 1200);
+    assert_eq!(differences(&network, 1), BTreeSet::from(second.clone()));
+    // For the third one, the order of the two others is their own affair.
+    let third: BTreeSet<_> = second
+        .into_iter()
+        .filter(|l| !l.ends_with("Order"))
+        .collect();
+    assert_eq!(differences(&network, 3), third);
+    let first = said(1, "", "", "300ms", 1472);
+    let seen = differences(&network, 2);
+    assert!(
+        [0, 3, 4].iter().all(|&at| seen.contains(&first[at])),
+        "{seen:?}"
+    );
+    assert_eq!(seen.iter().filter(|line| line.contains("Name")).count(), 0);
+}
+
+#[test]
+fn files_that_differ_in_the_list_of_daemons_only_do_not_differ() {
+    let mut network = Network::new(&[0, 0]);
+    let mut longer = config(2, &[0, 0, 1]);
+    longer.members.rotate_right(1);
+    network.start(longer, 50);
+    network.run_until_view(&[1, 2]);
+    for number in 1..=2 {
+        assert_eq!(differences(&network, number), BTreeSet::new());
+    }
+}
+
+#[test]
+fn who_has_the_key_and_is_not_in_the_file_is_named() {
+    let mut network = Network::new(&[0]);
+    network.start(config(2, &[0, 0]), 50);
+    network.run_for(Duration::from_secs(1));
+    assert!(network.has_view(1, &[1]));
+    assert!(network.events[&id(1)].iter().any(|event| matches!(
+        event,
+        Event::Notice(Notice::Stranger { from }) if from.ip() == Ipv4Addr::from(2)
+    )));
+}
+
 #[test]
 fn another_key_and_another_configuration_are_named() {
     let mut network = Network::new(&[0, 0, 0]);
@@ -621,7 +714,8 @@ fn another_key_and_another_configuration_are_named() {
     ));
     assert!(named(|notice| *notice
         == Notice::ForeignConfig {
-            member: MemberId(3)
+            member: MemberId(3),
+            difference: Difference::Protocol,
         }));
 }
 
@@ -729,4 +823,98 @@ fn a_member_that_was_not_run_does_not_blame_the_others() {
         State::Gather,
         "no token after all"
     );
+}
+
+#[test]
+fn a_slow_ring_is_not_lost_while_everybody_answers() {
+    let mut network = Network::joined(3);
+    network.token_latency = Duration::from_millis(150);
+    for round in 0..20 {
+        for number in 1..=3 {
+            network.submit(number, Service::Safe, format!("{number}-{round}"));
+        }
+        network.run_for(Duration::from_millis(500));
+    }
+    assert!((1..=3).all(|number| network.nodes[&id(number)].stats().gathers == 0));
+    assert!(network.nodes[&id(1)].stats().roll_calls > 3);
+    network.kill(3);
+    network.silent.insert(id(3));
+    let took = network.run_until("a view without 3", |network| network.has_view(1, &[1, 2]));
+    assert!(took < Duration::from_millis(1200), "{took:?}");
+}
+
+#[test]
+fn a_member_that_was_cut_off_again_and_again_is_back_within_a_second_and_a_half() {
+    let mut network = Network::joined(3);
+    for _ in 0..10 {
+        network.cut_off(3);
+        network.run_until_view(&[1, 2]);
+        network.run_for(Duration::from_secs(2));
+        network.cut.clear();
+        let took = network.run_until_view(&[1, 2, 3]);
+        assert!(took < Duration::from_millis(1500), "{took:?}");
+    }
+}
+
+#[test]
+fn a_member_that_comes_and_goes_is_left_out_until_it_stays() {
+    let mut network = Network::joined(3);
+    let mut views = Vec::new();
+    for _ in 0..40 {
+        network.cut_off(3);
+        network.run_for(Duration::from_millis(900));
+        network.cut.clear();
+        network.run_for(Duration::from_millis(550));
+        views.push(network.views(1));
+    }
+    assert!(views[0] > 2, "at first it is taken back: {views:?}");
+    assert_eq!(views[20], views[39], "{views:?}");
+    let took = network.run_until_view(&[1, 2, 3]);
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
+#[test]
+fn nobody_runs_further_ahead_than_a_store_holds() {
+    let mut network = Network::new(&[]);
+    for number in 1..=3 {
+        let mut config = config(number, &[0, 0, 0]);
+        (config.datagram_bytes, config.submit_bytes_max) = (512, 64 << 20);
+        network.start(config, u64::from(number));
+    }
+    network.run_until_view(&[1, 2, 3]);
+    network.deaf_to_data.insert(id(2));
+    for _ in 0..40 {
+        network.submit(1, Service::Agreed, vec![0; 140_000]);
+    }
+    let mut furthest = 0;
+    while network.has_view(1, &[1, 2, 3]) {
+        let (high, _, safe) = network.nodes[&id(1)].progress();
+        furthest = furthest.max(high - safe);
+        network.step();
+    }
+    assert_eq!(furthest, crate::store::GAP_MAX);
+}
+
+#[test]
+fn two_members_with_one_name_are_told_and_the_newer_one_stays() {
+    for (life, newer) in [(90, true), (1, false)] {
+        let mut network = Network::new(&[0, 0]);
+        let mut second = Totem::new(config(2, &[0, 0]), start(life), network.now);
+        let now = network.now + Duration::from_secs(1);
+        second.handle_timeout(now);
+        while let Some(counter) = second.poll_persist() {
+            second.persisted(counter);
+        }
+        let mut datagram = Vec::new();
+        let hello = second.poll_transmit(&mut datagram).expect("a beacon");
+        assert_eq!(hello.class, Class::Control);
+        let from = SocketAddr::from((Ipv4Addr::from(9), 4803));
+        network.node(2).handle_packet(now, from, &datagram);
+        network.drain();
+        let told = Event::Notice(Notice::DuplicateMember {
+            from,
+            ours_is_newer: !newer,
+        });
+        assert!(network.events[&id(2)].contains(&told), "{life}");
+    }
 }

@@ -6,6 +6,8 @@ use crate::time::Time;
 pub(crate) enum Timer {
     /// The token did not come back.
     TokenLoss,
+    /// The token is late: who is there?
+    RollCall,
     /// The successor gave no sign that it has the token.
     TokenRetransmit,
     /// The token of an idle ring is kept until then.
@@ -27,8 +29,9 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    pub(crate) const ALL: [Timer; 10] = [
+    pub(crate) const ALL: [Timer; 11] = [
         Timer::TokenLoss,
+        Timer::RollCall,
         Timer::TokenRetransmit,
         Timer::TokenHold,
         Timer::Beacon,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::event::{GroupId, SessionId};
 use super::name::{GroupName, Member};
 use super::sessions::Session;
+use crate::mutant::{Mutant, planted};
 use crate::view::MemberId;
 
 /// Position of each daemon in the view.
@@ -52,7 +53,7 @@ impl Group {
 
     fn insert(&mut self, member: Member, ranks: &Ranks) {
         let key = |member: &Member| (ranks.get(&member.daemon), member.name);
-        let at = if cfg!(mutant = "member-order-by-join") {
+        let at = if planted(Mutant::MemberOrderByJoin) {
             self.members.len()
         } else {
             self.members
@@ -62,7 +63,7 @@ impl Group {
     }
 
     fn sort(&mut self, ranks: &Ranks) {
-        if !cfg!(mutant = "member-order-by-join") {
+        if !planted(Mutant::MemberOrderByJoin) {
             self.members
                 .sort_by_key(|member| (ranks.get(&member.daemon), member.name));
         }

@@ -33,6 +33,8 @@ pub enum Fault {
     NonTransitive,
     /// A link held everything back, and then delivered all at once.
     Clog,
+    /// A packet was lost because it was large.
+    SizeLoss,
     /// A process was killed.
     Crash,
     /// A process was killed while it waited for its disk.
@@ -49,6 +51,14 @@ pub enum Fault {
     Pause,
     /// A process became many times slower.
     Slow,
+    /// The clients of a process did not keep up.
+    SlowReaders,
+    /// A daemon took a configuration with a host less, or with one more.
+    Reconfigured,
+    /// A second process began to speak under the name of another.
+    Twin,
+    /// A process gave way to its twin.
+    GaveWay,
     /// A process left cleanly.
     Leave,
     /// A host refused a packet for a process that was dead.
@@ -63,7 +73,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 32] = [
         Fault::Loss,
         Fault::BurstLoss,
         Fault::MulticastLoss,
@@ -78,6 +88,7 @@ impl Fault {
         Fault::Isolation,
         Fault::NonTransitive,
         Fault::Clog,
+        Fault::SizeLoss,
         Fault::Crash,
         Fault::CrashInPersist,
         Fault::CrashInRecovery,
@@ -86,6 +97,10 @@ impl Fault {
         Fault::RestartAll,
         Fault::Pause,
         Fault::Slow,
+        Fault::SlowReaders,
+        Fault::Reconfigured,
+        Fault::Twin,
+        Fault::GaveWay,
         Fault::Leave,
         Fault::Refusal,
         Fault::FalseRefusal,

@@ -124,6 +124,8 @@ struct Link {
     cut_by: Option<Fault>,
     /// Loses this share in addition.
     loss: f64,
+    /// Loses all that is longer than [`NARROW_BYTES`].
+    narrow: bool,
     bursting: bool,
     clogs: u32,
     held: VecDeque<Packet>,
@@ -133,6 +135,9 @@ struct Link {
 // Bound: what a clogged link holds; more is lost. What the recorder keeps; older is forgotten.
 const HELD_PACKETS_MAX: usize = 2000;
 const RECORDED_PACKETS_MAX: usize = 256;
+
+/// What passes a narrow link: a token and what membership says, but not a full packet of data.
+const NARROW_BYTES: usize = 500;
 
 /// The network between all hosts.
 #[derive(Debug)]
@@ -193,6 +198,11 @@ impl Network {
         self.link(from, to).loss = loss;
     }
 
+    /// The link loses large packets, or no longer.
+    pub fn set_narrow(&mut self, from: Host, to: Host, narrow: bool) {
+        self.link(from, to).narrow = narrow;
+    }
+
     /// Cuts a link in one direction.
     pub fn cut(&mut self, from: Host, to: Host, fault: Fault) {
         let link = self.link(from, to);
@@ -241,6 +251,7 @@ impl Network {
         for link in &mut self.links {
             link.cuts = 0;
             link.loss = 0.0;
+            link.narrow = false;
             link.bursting = false;
             link.clogs = 0;
             arrivals.extend(link.held.drain(..).map(|packet| (now, packet)));
@@ -341,6 +352,9 @@ impl Network {
         let link = &mut self.links[packet.from * self.hosts + packet.to];
         if link.cuts > 0 {
             return link.cut_by;
+        }
+        if link.narrow && packet.bytes.len() > NARROW_BYTES {
+            return Some(Fault::SizeLoss);
         }
         link.bursting = if link.bursting {
             !self.random.chance(0.25)

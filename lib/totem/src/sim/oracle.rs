@@ -26,6 +26,7 @@
 //! | E19 | memory is bounded (checked by the world, where the queues are) |
 //! | E21 | without a fault the membership does not change |
 //! | E22 | without a fault no packet is asked for again (checked by the world, of the members' counters) |
+//! | E23 | on a LAN, whole partitions are one ring within 1.5 s of healing (checked by the world) |
 //!
 //! E20 is about stability notices, which this ring does not give.
 //!
@@ -53,7 +54,7 @@ use crate::view::{MemberId, RingId, ViewMember};
 /// A rule that a trace broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Name of the rule: `E1` to `E22`, `G1` to `G9`.
+    /// Name of the rule: `E1` to `E23`, `G1` to `G9`.
     pub rule: &'static str,
     /// When.
     pub at: Time,
@@ -143,6 +144,12 @@ impl Oracle {
     /// How many regular configurations there were.
     pub fn views(&self) -> u64 {
         self.rings.len() as u64
+    }
+
+    /// How many of them had several members.
+    pub fn views_of_several(&self) -> u64 {
+        let several = |ring: &&Ring| ring.members.len() > 1;
+        self.rings.iter().filter(several).count() as u64
     }
 
     /// Judges the next record.

@@ -44,6 +44,14 @@ pub enum Strike {
     Pause,
     /// A process is many times slower.
     Slow,
+    /// Some links lose large packets.
+    Narrow,
+    /// The clients of a daemon do not keep up.
+    SlowReaders,
+    /// A host is taken out of the configuration, and comes back later.
+    Reconfigure,
+    /// A second process is started under the name of another.
+    Twin,
     /// A process leaves cleanly.
     Leave,
     /// A refusal is made up.
@@ -57,7 +65,7 @@ pub enum Strike {
 
 impl Strike {
     /// All of them.
-    pub const ALL: [Strike; 16] = [
+    pub const ALL: [Strike; 20] = [
         Strike::Lossy,
         Strike::OneWayCut,
         Strike::Partition,
@@ -70,6 +78,10 @@ impl Strike {
         Strike::RestartAll,
         Strike::Pause,
         Strike::Slow,
+        Strike::Narrow,
+        Strike::SlowReaders,
+        Strike::Reconfigure,
+        Strike::Twin,
         Strike::Leave,
         Strike::FalseRefusal,
         Strike::Ambush,
@@ -79,9 +91,10 @@ impl Strike {
     /// How often it comes, relative to the others, where it comes at all.
     fn weight(self) -> u64 {
         match self {
-            Strike::Ambush | Strike::Plot | Strike::CrashInRecovery => 6,
+            Strike::Plot => 10,
+            Strike::Ambush | Strike::CrashInRecovery => 6,
             Strike::Partition | Strike::Crash => 4,
-            Strike::RestartAll => 1,
+            Strike::RestartAll | Strike::Twin | Strike::Reconfigure => 1,
             _ => 2,
         }
     }
@@ -218,7 +231,7 @@ impl Scenario {
 
     /// Length of the next calm.
     pub fn calm_length(&self, random: &mut Random) -> Duration {
-        Duration::from_secs(1).mul_f64(log_uniform(random, 1.0, 60.0))
+        Duration::from_secs(1).mul_f64(log_uniform(random, 0.5, 30.0))
     }
 
     /// After a storm, the members are together within this time (the bound B1 of E18).

@@ -21,7 +21,7 @@ fn a_few_dozen_seeds_keep_the_rules() {
     assert!(totals.simulated > LENGTH * 30);
     assert!(totals.deliveries > 10_000, "{totals:?}");
     assert!(totals.views > 500, "{totals:?}");
-    assert!(totals.interrupted > 20, "{totals:?}");
+    assert!(totals.interrupted > 10, "{totals:?}");
 }
 
 #[test]
@@ -29,13 +29,13 @@ fn a_seed_has_one_history() {
     let mut lines: Vec<Vec<String>> = Vec::new();
     for _ in 0..2 {
         let mut history = Vec::new();
-        world::run(6, LENGTH, Some(&mut |line| history.push(line.to_string())));
+        world::run(2, LENGTH, Some(&mut |line| history.push(line.to_string())));
         lines.push(history);
     }
     assert!(lines[0].len() > 500);
     assert_eq!(lines[0], lines[1]);
     assert_ne!(
-        world::run(6, LENGTH, None).digest,
+        world::run(2, LENGTH, None).digest,
         world::run(7, LENGTH, None).digest
     );
 }

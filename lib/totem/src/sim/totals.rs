@@ -18,10 +18,17 @@ pub struct Totals {
     pub views: u64,
     /// Regular configurations, counted at each member.
     pub installs: u64,
-    /// Times that a member in a formation or recovery had to gather again.
+    /// Regular configurations of several members.
+    pub views_of_several: u64,
+    /// Rings that were formed, and whose recovery a living member had to give up for another
+    /// change; each ring once, however many members gave it up.
     pub interrupted: u64,
     /// Calms in which all came together.
     pub calms: u64,
+    /// Times that whole partitions met in a calm network, on a LAN.
+    pub merges: u64,
+    /// The longest time that took.
+    pub merged_after: Duration,
     /// The longest time that took.
     pub settled_after: Duration,
     /// Calms that began late because members made each other wait.
@@ -38,8 +45,11 @@ impl Totals {
         self.deliveries += other.deliveries;
         self.views += other.views;
         self.installs += other.installs;
+        self.views_of_several += other.views_of_several;
         self.interrupted += other.interrupted;
         self.calms += other.calms;
+        self.merges += other.merges;
+        self.merged_after = self.merged_after.max(other.merged_after);
         self.settled_late += other.settled_late;
         self.settled_after = self.settled_after.max(other.settled_after);
         self.faults.add(&other.faults);

@@ -4,6 +4,7 @@
 //! that a seed has one history. A process has one thread: it takes a datagram or its timers, is
 //! busy for as long as that costs, and what it sends leaves when it is done.
 
+mod bounds;
 mod clients;
 mod delivery;
 mod driver;
@@ -14,7 +15,7 @@ mod storm;
 mod traffic;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use super::scenario::{Mood, Scenario};
 use super::totals::{Report, Totals};
 use super::trace::{Digest, ProcessId, Record, What};
 use crate::time::Time;
-use crate::view::MemberId;
+use crate::view::{MemberId, RingId};
 
 /// An event of the simulation.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ enum Happening {
     Strike(u32),
     Relief(u32, Relief),
     Kill(Host, ProcessId, Fault),
+    Reconfigure(u32, Host, Option<Host>),
+    MergeDue(u32),
     NextPhase,
 }
 
@@ -83,6 +86,20 @@ pub fn run(seed: u64, length: Duration, observer: Option<Observer<'_>>) -> Repor
     World::new(Scenario::draw(seed), length, observer).run()
 }
 
+/// Runs a seed without telling its history; a panic of a member breaks the rule `panic`.
+pub fn judge(seed: u64, length: Duration) -> Report {
+    std::panic::catch_unwind(|| run(seed, length, None)).unwrap_or_else(|_| Report {
+        totals: Totals::default(),
+        digest: 0,
+        violation: Some(Violation {
+            rule: "panic",
+            at: Time(0),
+            process: None,
+            seen: "a member panicked".into(),
+        }),
+    })
+}
+
 struct World<'a> {
     scenario: Scenario,
     now: Time,
@@ -100,9 +117,13 @@ struct World<'a> {
     processes: u32,
     phase: Phase,
     phase_began: Time,
-    /// There was a storm.
-    stormed: bool,
     together_since: Option<Time>,
+    /// When last looked at, somebody had to wait for having been shut out.
+    shut_out: bool,
+    /// Partitions meet in this phase, since.
+    merging_since: Option<Time>,
+    /// Rings whose recovery somebody gave up.
+    interrupted: BTreeSet<RingId>,
     backlog_bytes: usize,
     /// Grows at the end of each storm: what a storm has scheduled is then void.
     era: u32,
@@ -147,8 +168,10 @@ impl<'a> World<'a> {
             processes: 0,
             phase: Phase::Settle,
             phase_began: Time(0),
-            stormed: false,
             together_since: None,
+            shut_out: false,
+            merging_since: None,
+            interrupted: BTreeSet::new(),
             backlog_bytes: 0,
             era: 0,
             oracle: Oracle::new(machines.iter().map(|machine| machine.id).collect()),
@@ -188,6 +211,7 @@ impl<'a> World<'a> {
         }
         self.totals.simulated = Duration::from_nanos(self.now.0);
         self.totals.views = self.oracle.views();
+        self.totals.views_of_several = self.oracle.views_of_several();
         self.totals.faults.add(&self.network.tally);
         Report {
             totals: self.totals,
@@ -248,6 +272,12 @@ impl<'a> World<'a> {
                     self.kill(host, fault);
                 }
             }
+            Happening::Reconfigure(era, host, without) => {
+                if self.era == era {
+                    self.reconfigure(host, without);
+                }
+            }
+            Happening::MergeDue(era) => self.merge_due(era),
             Happening::NextPhase => self.next_phase(),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::machine::address;
 use super::{Happening, Phase, World};
-use crate::event::Event;
+use crate::event::{Event, Notice};
 use crate::node::Totem;
 use crate::sim::faults::Fault;
 use crate::sim::network::{Host, Outcome};
@@ -27,6 +27,7 @@ impl World<'_> {
 
     pub(super) fn drain(&mut self, host: Host) {
         while self.drain_once(host) {}
+        self.check_bounds(host);
         self.note_state(host);
         self.arm_timer(host);
     }
@@ -34,7 +35,6 @@ impl World<'_> {
     /// Takes all outputs that are there; whether there were any.
     fn drain_once(&mut self, host: Host) -> bool {
         let mut progress = false;
-        let local = self.machines[host].clock.local(self.now);
         if let Some(process) = &mut self.machines[host].process
             && let Some(counter) = process.totem.poll_persist()
         {
@@ -44,14 +44,14 @@ impl World<'_> {
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(process) = &mut self.machines[host].process
-            && let Some(transmit) = process.totem.poll_transmit(local, &mut buffer)
+            && let Some(transmit) = process.totem.poll_transmit(&mut buffer)
         {
             progress = true;
             let state = process.totem.state();
             match self.transmit(host, &transmit, &buffer, state) {
                 Outcome::Sent => {}
                 Outcome::KillSender => self.kill(host, Fault::CrashAfterSend),
-                Outcome::Isolate(host) => self.isolate(host),
+                Outcome::Isolate(host) => self.isolate_for_long(host),
             }
         }
         self.buffer = buffer;
@@ -92,6 +92,12 @@ impl World<'_> {
                     self.now.0 as f64 / 1e9,
                     id.0
                 ));
+                // As groupd does: the older of two with one name gives way.
+                if let Notice::DuplicateMember { ours_is_newer, .. } = notice
+                    && !ours_is_newer
+                {
+                    self.kill(host, Fault::GaveWay);
+                }
             }
         }
     }

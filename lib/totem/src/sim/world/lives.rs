@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::machine::{Process, daemon_name, member_id, members};
 use super::{Happening, Phase, World};
 use crate::config::{Config, Key, Start};
+use crate::event::Class;
 use crate::groups::Groups;
 use crate::node::{State, Totem};
 use crate::sim::faults::Fault;
-use crate::sim::network::Host;
+use crate::sim::network::{Host, Packet};
 use crate::sim::trace::{ProcessId, What};
 use crate::view::{Incarnation, ViewMember};
 
@@ -16,7 +19,9 @@ use crate::view::{Incarnation, ViewMember};
 const WALL_CLOCK_SECONDS: u64 = 1_700_000_000;
 
 impl World<'_> {
-    pub(super) fn start(&mut self, host: Host) {
+    /// A new life of a member, as it begins: what it starts with has to be given to its oracle
+    /// only if it is to stay.
+    fn new_life(&mut self, host: Host) -> (ViewMember, Totem) {
         let scenario = &self.scenario;
         let machine = &mut self.machines[host];
         machine.incarnation += self.lives.between(1, 1000);
@@ -26,7 +31,7 @@ impl World<'_> {
         };
         let config = Config {
             me: machine.id,
-            members: members(&scenario.segments),
+            members: members(&scenario.segments, machine.without),
             key: scenario.sealed.then_some(Key([7; 32])),
             timers: scenario.detection.timers(),
             datagram_bytes: scenario.datagram_bytes,
@@ -45,9 +50,16 @@ impl World<'_> {
             seed: self.lives.bits(),
         };
         let totem = Totem::new(config, start, machine.clock.local(self.now));
+        (member, totem)
+    }
+
+    pub(super) fn start(&mut self, host: Host) {
+        let (member, totem) = self.new_life(host);
+        let machine = &mut self.machines[host];
         let id = ProcessId(self.processes);
         self.processes += 1;
-        let names = (0..scenario.segments.len()).map(|host| (member_id(host), daemon_name(host)));
+        let names =
+            (0..self.scenario.segments.len()).map(|host| (member_id(host), daemon_name(host)));
         let groups = Groups::new(machine.id, names.collect());
         machine.process = Some(Process::new(id, totem, groups));
         machine.busy_until = self.now;
@@ -58,6 +70,44 @@ impl World<'_> {
         self.record(id, What::Start { member, disk_lost });
         self.drain(host);
         self.schedule_clients(host);
+    }
+
+    /// A process under the name of another one says once that it is there. It is on another host,
+    /// so nothing comes back to it.
+    pub(super) fn start_twin(&mut self, host: Host) {
+        if self.machines[host].process.is_none() {
+            return;
+        }
+        self.count(Fault::Twin);
+        let (_, mut twin) = self.new_life(host);
+        while let Some(counter) = twin.poll_persist() {
+            twin.persisted(counter);
+        }
+        twin.handle_timeout(self.machines[host].clock.local(self.now));
+        let mut buffer = Vec::new();
+        let mut hello = Bytes::new();
+        while let Some(transmit) = twin.poll_transmit(&mut buffer) {
+            self.transmit(host, &transmit, &buffer, twin.state());
+            hello = Bytes::copy_from_slice(&buffer);
+        }
+        // The host that it takes its name from hears it as well.
+        self.arrive(Packet {
+            from: host,
+            to: host,
+            class: Class::Control,
+            unicast: true,
+            bytes: hello,
+        });
+    }
+
+    /// A daemon reads a configuration without this host, or with all of them.
+    pub(super) fn reconfigure(&mut self, host: Host, without: Option<Host>) {
+        self.machines[host].without = without;
+        if self.machines[host].process.is_some() {
+            self.count(Fault::Reconfigured);
+        }
+        let members = members(&self.scenario.segments, without);
+        self.input(host, |totem, now| totem.reconfigure(now, members));
     }
 
     /// Ends a process as `fault` says.
@@ -113,13 +163,16 @@ impl World<'_> {
             return;
         };
         let was = std::mem::replace(&mut process.state, process.totem.state());
-        let recovers = |state| matches!(state, State::Form | State::Recover);
-        if recovers(was) && process.state == State::Gather {
+        let recovering = process.totem.recovering();
+        let given_up = std::mem::replace(&mut process.recovering, recovering)
+            .filter(|ring| Some(*ring) != recovering && *ring != process.totem.view().ring);
+        if given_up.is_some_and(|ring| self.interrupted.insert(ring)) {
             self.totals.interrupted += 1;
         }
         if was == process.state {
             return;
         }
+        let recovers = |state| matches!(state, State::Form | State::Recover);
         let (id, now) = (process.id, process.state);
         if now == State::Form {
             let mut arrivals = Vec::new();
@@ -162,7 +215,7 @@ impl World<'_> {
         if self.machines[host].is(id) {
             self.machines[host].disk = counter;
             self.record(id, What::Persisted(counter));
-            self.input(host, |totem, now| totem.persisted(now, counter));
+            self.input(host, |totem, _| totem.persisted(counter));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use super::clients::Client;
 use crate::config::MemberConfig;
@@ -15,7 +15,7 @@ use crate::sim::faults::Fault;
 use crate::sim::network::{Host, Packet};
 use crate::sim::trace::{Lane, MessageId, ProcessId};
 use crate::time::Time;
-use crate::view::MemberId;
+use crate::view::{MemberId, RingId};
 
 /// A clock that is as far from the simulated time as it likes, and a little faster or slower.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +51,9 @@ pub(super) struct Process {
     /// its members come along.
     pub(super) exchanged: bool,
     pub(super) came_along: usize,
-    /// Its state after the last input, to see when a recovery is interrupted.
+    /// Its state after the last input, and the ring that it was recovering for.
     pub(super) state: State,
+    pub(super) recovering: Option<RingId>,
     pub(super) leaving: bool,
     /// Messages submitted on each lane.
     submitted: [u32; 2],
@@ -63,6 +64,7 @@ impl Process {
         Process {
             id,
             state: totem.state(),
+            recovering: None,
             totem,
             groups,
             clients: Vec::new(),
@@ -106,6 +108,8 @@ pub(super) struct Machine {
     /// The process does nothing before this.
     pub(super) busy_until: Time,
     pub(super) slowness: u32,
+    /// A host that is not in its configuration file.
+    pub(super) without: Option<Host>,
     /// Kill the process when it next waits for its disk, or is in a recovery.
     pub(super) kill_in: Option<Fault>,
     /// The instant of the wake-up that counts; others are stale.
@@ -136,6 +140,7 @@ impl Machine {
             refuses: false,
             busy_until: Time(0),
             slowness: 1,
+            without: None,
             kill_in: None,
             wake_at: None,
             clients_wake: false,
@@ -221,12 +226,16 @@ pub(super) fn address(host: Host, class: Class) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from(member_id(host).0), port))
 }
 
-pub(super) fn members(segments: &[u16]) -> Vec<MemberConfig> {
+/// The configuration of these segments, but for one host.
+pub(super) fn members(segments: &[u16], without: Option<Host>) -> Vec<MemberConfig> {
     let hosts = segments.iter().enumerate();
     hosts
+        .filter(|(host, _)| Some(*host) != without)
         .map(|(host, &segment)| MemberConfig {
             id: member_id(host),
             segment,
+            name: daemon_name(host),
+            segment_address: SocketAddrV4::new([10, 0, segment as u8, 255].into(), 4803),
         })
         .collect()
 }

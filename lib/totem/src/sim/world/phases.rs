@@ -1,7 +1,7 @@
 //! The parts of a run: storms, and after each the proof that all is well again.
 //!
 //! ```text
-//! storm -> settle -> calm -> drain -> storm ...
+//! storm -> (apart ->) settle -> calm -> drain -> storm ...
 //! ```
 //! A quiet or noisy run has one calm and no storm.
 
@@ -9,12 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Happening, World};
+use crate::config::FailureDetection;
 use crate::groups::GroupName;
+use crate::node::State;
 use crate::sim::scenario::Mood;
+use crate::view::RingId;
 
-/// The longest time for which a member does not take back another one (case 9 of the reference).
-const DAMPING_MAX: Duration = Duration::from_secs(31);
-const SETTLE_STEP: Duration = Duration::from_millis(500);
+/// The longest time for which a member does not take back one that it has shut out (case 9 of the
+/// reference).
+const SHUT_OUT_MAX: Duration = Duration::from_secs(31);
+/// On a LAN, partitions merge within this time of healing.
+const MERGE_BOUND: Duration = Duration::from_millis(1500);
 /// A backlog that does not shrink by this much within the bound of E18 is stuck.
 const DRAIN_STEP_BYTES: usize = 64 << 10;
 
@@ -23,6 +28,8 @@ const DRAIN_STEP_BYTES: usize = 64 << 10;
 pub(super) enum Phase {
     /// Faults and load.
     Storm,
+    /// No faults but one cut that splits the hosts in two.
+    Apart,
     /// No faults, load; the members come together.
     Settle,
     /// They are together, and stay.
@@ -44,7 +51,8 @@ impl World<'_> {
 
     pub(super) fn next_phase(&mut self) {
         match self.phase {
-            Phase::Storm => self.begin_settle(),
+            Phase::Storm if self.machines.len() > 1 && self.fate.chance(0.3) => self.begin_apart(),
+            Phase::Storm | Phase::Apart => self.begin_settle(),
             Phase::Settle => self.end_settling(),
             Phase::Calm => self.begin_drain(),
             Phase::Drain => self.end_drain(),
@@ -52,7 +60,6 @@ impl World<'_> {
     }
 
     pub(super) fn begin_storm(&mut self) {
-        self.stormed = true;
         let length = self.scenario.storm_length(&mut self.fate);
         self.enter(Phase::Storm, length);
         self.network.set_conditions(self.scenario.storm.clone());
@@ -61,14 +68,74 @@ impl World<'_> {
         self.wake_clients();
     }
 
+    fn begin_apart(&mut self) {
+        self.end_storm();
+        self.split();
+        self.enter(Phase::Apart, self.scenario.settle_bound());
+    }
+
     pub(super) fn begin_settle(&mut self) {
+        let merges = self.are_whole_partitions();
         self.end_storm();
         self.together_since = None;
+        self.shut_out = self.shuts_out();
+        self.merging_since = merges.then_some(self.now);
+        if merges {
+            self.schedule(self.now + MERGE_BOUND, Happening::MergeDue(self.era));
+        }
         self.enter(Phase::Settle, self.scenario.settle_bound());
     }
 
-    /// The members have had the time that E18 gives them, and after a storm more, because those
-    /// that lost each other again and again, or could not receive, make each other wait.
+    /// Whether the members stand in several rings, each of them whole, and nothing but the network
+    /// keeps these apart.
+    fn are_whole_partitions(&self) -> bool {
+        let calm = &self.scenario.calm;
+        if self.scenario.detection == FailureDetection::Wan || calm.loss + calm.reorder > 0.0 {
+            return false;
+        }
+        let mut rings: BTreeMap<RingId, usize> = BTreeMap::new();
+        for machine in &self.machines {
+            let Some(process) = &machine.process else {
+                return false;
+            };
+            let stays = process.totem.state() == State::Operational && !process.leaving;
+            let refused = process.totem.is_refused(machine.clock.local(self.now));
+            if !stays || refused || self.shuts_out() {
+                return false;
+            }
+            let view = process.totem.view();
+            *rings.entry(view.ring).or_insert(view.members.len()) -= 1;
+        }
+        rings.len() > 1 && rings.values().all(|missing| *missing == 0)
+    }
+
+    /// E23.
+    pub(super) fn merge_due(&mut self, era: u32) {
+        if self.era != era {
+            return;
+        }
+        if let Err(violation) = self.oracle.check_together(self.now) {
+            self.break_rule("E23", violation.process, violation.seen);
+            return;
+        }
+        self.totals.merges += 1;
+        if let (Some(since), Some(together)) = (self.merging_since, self.together_since) {
+            let after = together.since(since);
+            self.totals.merged_after = self.totals.merged_after.max(after);
+        }
+    }
+
+    /// Whether somebody makes another one wait for having been shut out.
+    fn shuts_out(&self) -> bool {
+        self.machines.iter().any(|machine| {
+            let local = machine.clock.local(self.now);
+            let process = machine.process.as_ref();
+            process.is_some_and(|process| process.totem.shuts_out(local))
+        })
+    }
+
+    /// The members have had the time that E18 gives them; it begins when nobody has to wait any
+    /// more for having been shut out.
     fn end_settling(&mut self) {
         let leaves = self
             .machines
@@ -78,20 +145,15 @@ impl World<'_> {
         match self.oracle.check_together(self.now) {
             Ok(()) if !leaves => self.begin_calm(),
             Ok(()) => self.break_rule("E18", None, "a member that leaves is still there".into()),
-            Err(_) if self.now.since(self.phase_began) < self.settle_bound() => {
-                self.schedule(self.now + SETTLE_STEP, Happening::NextPhase);
+            Err(_) if self.shut_out && self.now.since(self.phase_began) < SHUT_OUT_MAX => {
+                self.shut_out = self.shuts_out();
+                self.schedule(
+                    self.now + self.scenario.settle_bound(),
+                    Happening::NextPhase,
+                );
             }
             Err(violation) => self.violation = Some(violation),
         }
-    }
-
-    fn settle_bound(&self) -> Duration {
-        self.scenario.settle_bound()
-            + if self.stormed {
-                DAMPING_MAX
-            } else {
-                Duration::ZERO
-            }
     }
 
     fn begin_calm(&mut self) {

@@ -18,6 +18,12 @@ pub(super) enum Relief {
     Unclog(Vec<(Host, Host)>),
     /// These links lose nothing of their own any more.
     Lossless(Vec<(Host, Host)>),
+    /// These links pass large packets again.
+    Wide(Vec<(Host, Host)>),
+    /// The clients of this host keep up again.
+    KeepUp(Host),
+    /// All hosts are in the configuration again.
+    AllConfigured,
     /// This host is as fast as the others again.
     Quick(Host),
 }
@@ -68,6 +74,10 @@ impl World<'_> {
             }
             Strike::Pause => self.pause(host),
             Strike::Slow => self.slow_down(host),
+            Strike::Narrow => self.narrow(),
+            Strike::SlowReaders => self.slow_readers(host),
+            Strike::Reconfigure => self.take_out(host),
+            Strike::Twin => self.start_twin(host),
             Strike::Leave => self.leave(host),
             Strike::FalseRefusal => self.refuse_falsely(host),
             Strike::Ambush => self.lie_in_wait(),
@@ -104,8 +114,28 @@ impl World<'_> {
     }
 
     /// Cuts a host off.
-    pub(super) fn isolate(&mut self, host: Host) {
+    fn isolate(&mut self, host: Host) {
         self.cut(Fault::Isolation, |from, to, _| from == host || to == host);
+    }
+
+    /// Splits the hosts in two until all faults end.
+    pub(super) fn split(&mut self) {
+        let first = self.fate.between(1, self.machines.len() as u64 - 1) as usize;
+        let links = self.links(|from, to, _| (from < first) != (to < first));
+        for (from, to) in links {
+            self.network.cut(from, to, Fault::Partition);
+        }
+    }
+
+    /// Cuts a host off until the others have gone on without it.
+    pub(super) fn isolate_for_long(&mut self, host: Host) {
+        let links = self.links(|from, to, _| from == host || to == host);
+        for &(from, to) in &links {
+            self.network.cut(from, to, Fault::Isolation);
+        }
+        let long = self.scenario.detection.timers().token_loss * 2 + self.duration();
+        let relief = Relief::Join(links);
+        self.schedule(self.now + long, Happening::Relief(self.era, relief));
     }
 
     fn clog(&mut self) {
@@ -123,6 +153,35 @@ impl World<'_> {
             self.network.set_loss(from, to, share);
         }
         self.relieve_later(Relief::Lossless(links));
+    }
+
+    /// Some hosts send large packets in vain.
+    fn narrow(&mut self) {
+        let links = self.links(|_, _, chance| chance < 0.2);
+        for &(from, to) in &links {
+            self.network.set_narrow(from, to, true);
+        }
+        self.relieve_later(Relief::Wide(links));
+    }
+
+    fn slow_readers(&mut self, host: Host) {
+        self.count(Fault::SlowReaders);
+        self.input(host, |totem, now| totem.set_congested(now, true));
+        self.relieve_later(Relief::KeepUp(host));
+    }
+
+    /// All others leave a host out of their configuration, one after the other.
+    fn take_out(&mut self, host: Host) {
+        self.reconfigure_all(Some(host));
+        self.relieve_later(Relief::AllConfigured);
+    }
+
+    fn reconfigure_all(&mut self, without: Option<Host>) {
+        for other in (0..self.machines.len()).filter(|other| Some(*other) != without) {
+            let delay = self.fate.exponential(Duration::from_millis(20));
+            let reads = Happening::Reconfigure(self.era, other, without);
+            self.schedule(self.now + delay, reads);
+        }
     }
 
     fn pause(&mut self, host: Host) {
@@ -209,11 +268,40 @@ impl World<'_> {
         for host in 0..self.machines.len() {
             self.burst(host);
         }
-        if self.fate.chance(0.5) {
-            self.plot_lost_messages();
-        } else {
-            self.plot_late_messages();
+        match self.fate.below(4) {
+            0 => self.plot_late_messages(),
+            1 => self.plot_late_commit(),
+            _ => self.plot_lost_messages(),
         }
+    }
+
+    /// Case 5: the commitment of a formation reaches somebody only when it is in the next one,
+    /// which takes its time, while the members before it still wait in the first.
+    fn plot_late_commit(&mut self) {
+        let hosts = self.machines.len() as u64;
+        let timers = self.scenario.detection.timers();
+        let late = self.fate.index(self.machines.len());
+        let death = self.fate.below(2 * hosts) as u32;
+        let skip = self.fate.below(5) as u32;
+        let delay = self
+            .fate
+            .span(Duration::from_millis(1), timers.form_timeout / 4);
+        self.network.add_ambush(Ambush::once(
+            Class::Token,
+            State::Operational,
+            death,
+            Act::KillSender,
+        ));
+        self.network.add_ambush(Ambush {
+            to: Some(late),
+            count: 40,
+            ..Ambush::once(Class::Control, State::Recover, 0, Act::Late)
+        });
+        self.network.add_ambush(Ambush {
+            to: Some(late),
+            count: 3,
+            ..Ambush::once(Class::Control, State::Form, skip, Act::Delay(delay))
+        });
     }
 
     /// Cases 41 and 44 of the reference: a run of messages is lost with its sender, those who are
@@ -221,14 +309,15 @@ impl World<'_> {
     /// may already have installed the ring.
     fn plot_lost_messages(&mut self) {
         let hosts = self.machines.len() as u64;
-        let mut at_hop = |state, act, hops: u64| {
-            let skip = self.fate.below(hops) as u32;
+        let mut at_hop = |state, act, from, to| {
+            let skip = self.fate.between(from, to) as u32;
             let ambush = Ambush::once(Class::Token, state, skip, act);
             self.network.add_ambush(ambush);
         };
-        at_hop(State::Operational, Act::KillSender, 2 * hosts);
-        at_hop(State::Recover, Act::IsolateReceiver, 5 * hosts);
-        at_hop(State::Recover, Act::IsolateSender, 10 * hosts);
+        at_hop(State::Operational, Act::KillSender, 0, 2 * hosts);
+        // A recovery takes three rotations or a few more.
+        at_hop(State::Recover, Act::IsolateReceiver, hosts, 4 * hosts);
+        at_hop(State::Recover, Act::IsolateSender, 0, 10 * hosts);
     }
 
     /// Cases 22 and 42: messages of somebody who dies reach some of the others late, when these
@@ -284,6 +373,13 @@ impl World<'_> {
                     .into_iter()
                     .for_each(|(from, to)| self.network.set_loss(from, to, 0.0));
             }
+            Relief::Wide(links) => links
+                .iter()
+                .for_each(|&(from, to)| self.network.set_narrow(from, to, false)),
+            Relief::KeepUp(host) => {
+                self.input(host, |totem, now| totem.set_congested(now, false));
+            }
+            Relief::AllConfigured => self.reconfigure_all(None),
             Relief::Quick(host) => self.machines[host].slowness = 1,
             Relief::Unclog(links) => {
                 let mut arrivals = Vec::new();
@@ -308,6 +404,10 @@ impl World<'_> {
             machine.busy_until = machine.busy_until.min(self.now);
             machine.slowness = 1;
             machine.kill_in = None;
+            if self.machines[host].without.is_some() {
+                self.reconfigure(host, None);
+            }
+            self.input(host, |totem, now| totem.set_congested(now, false));
             self.wake_when_free(host);
             let machine = &self.machines[host];
             if machine.process.is_none() && self.fate.chance(0.8) {

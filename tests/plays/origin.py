@@ -3,6 +3,8 @@
 Every path answers with the text of DIRECTORY/version, which is its ETag too, for an hour.
   /slow-body...   half of the body, then the rest once DIRECTORY/go exists
   /slow-head...   the head only once DIRECTORY/go exists
+  /slow-check...  a 304 only once DIRECTORY/go exists
+  /vary...        a variant for each Accept-Language
   /big...         a megabyte
 Each request is a line in DIRECTORY/requests.
 """
@@ -33,11 +35,15 @@ class Origin(BaseHTTPRequestHandler):
         if self.path.startswith("/slow-head"):
             self.wait()
         if self.headers.get("If-None-Match") == tag:
+            if self.path.startswith("/slow-check"):
+                self.wait()
             self.send_response(304)
             self.send_header("ETag", tag)
             self.end_headers()
             return
         body = f"{self.path} {version}\n".encode()
+        if self.path.startswith("/vary"):
+            body += self.headers.get("Accept-Language", "-").encode()
         if self.path.startswith("/big"):
             body = body.ljust(1 << 20, b"x")
         self.send_response(200)
@@ -45,6 +51,8 @@ class Origin(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "max-age=3600")
         self.send_header("ETag", tag)
+        if self.path.startswith("/vary"):
+            self.send_header("Vary", "Accept-Language")
         if "tagged" in self.path:
             self.send_header("Surrogate-Key", "news")
         self.end_headers()

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use imgcache::control::{Request, Show, Status};
+use imgcache::control::{Request, Show, Site, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unixproc::exit::{self, DONE, FAILED, Failure, USAGE};
@@ -48,6 +48,8 @@ struct Args {
 enum Command {
     /// Show the cache at a glance
     Status,
+    /// Print the same as Prometheus reads it
+    Metrics,
     /// Show where a URL is stored, or what a file stands for, and the metadata
     Show {
         /// http://SITE/PATH, or a file below the cache's root
@@ -79,6 +81,10 @@ fn run() -> Result<u8, Failure> {
                 },
                 DONE,
             )
+        }
+        Command::Metrics => {
+            let status: Status = ask(&args, &Request::Status)?;
+            print(&metrics(&status), DONE)
         }
         Command::Show { what } => {
             let show: Show = ask(&args, &Request::Show { what: what.clone() })?;
@@ -160,6 +166,41 @@ fn status_text(status: &Status) -> String {
     text
 }
 
+/// The status in Prometheus' text format.
+fn metrics(status: &Status) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, values: &[(String, u64)]| {
+        writeln!(text, "# TYPE imgcache_{name} {kind}").expect("a String takes all");
+        for (labels, value) in values {
+            writeln!(text, "imgcache_{name}{labels} {value}").expect("a String takes all");
+        }
+    };
+    let one = |value| [(String::new(), value)];
+    // Names of sites hold nothing that would have to be escaped.
+    let by_site = |count: fn(&Site) -> u64| -> Vec<(String, u64)> {
+        let sites = status.sites.iter();
+        sites
+            .map(|(name, site)| (format!("{{site=\"{name}\"}}"), count(site)))
+            .collect()
+    };
+    family("hits_total", "counter", &by_site(|site| site.hits));
+    family("misses_total", "counter", &by_site(|site| site.misses));
+    family("sent_bytes_total", "counter", &by_site(|site| site.bytes));
+    family("evictions_total", "counter", &one(status.evictions));
+    let dropped = one(status.log_lines_dropped);
+    family("log_lines_dropped_total", "counter", &dropped);
+    family("purges_total", "counter", &one(status.purge));
+    family("connections", "gauge", &one(status.connections));
+    family("fetches", "gauge", &one(status.fetches));
+    family("objects", "gauge", &one(status.objects));
+    family("objects_open", "gauge", &one(status.open));
+    family("used_bytes", "gauge", &one(status.used_bytes));
+    family("size_bytes", "gauge", &one(status.size_bytes));
+    family("isolated", "gauge", &one(u64::from(status.isolated)));
+    family("uptime_seconds", "gauge", &one(status.uptime_seconds));
+    text
+}
+
 fn show_text(show: &Show) -> String {
     // The values come from an origin: nothing in them may drive the terminal.
     let printable = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
@@ -187,6 +228,41 @@ fn print(text: &str, code: u8) -> Result<u8, Failure> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn metrics_are_by_site() {
+        let site = Site {
+            hits: 3,
+            misses: 1,
+            bytes: 100,
+        };
+        let status = Status {
+            session: None,
+            isolated: true,
+            members: Vec::new(),
+            purge: 7,
+            connections: 0,
+            fetches: 0,
+            objects: 2,
+            open: 1,
+            used_bytes: 8192,
+            size_bytes: 1 << 20,
+            counted: true,
+            evictions: 0,
+            log_lines_dropped: 0,
+            sites: [("a.org".to_owned(), site)].into(),
+            uptime_seconds: 9,
+        };
+        let text = metrics(&status);
+        for line in [
+            "# TYPE imgcache_hits_total counter",
+            "imgcache_hits_total{site=\"a.org\"} 3",
+            "imgcache_sent_bytes_total{site=\"a.org\"} 100",
+            "imgcache_isolated 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+    }
 
     #[test]
     fn the_definition_is_sound() {

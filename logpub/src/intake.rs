@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use memchr::{memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter};
 use mio::{Registry, Token};
 use unixproc::{log, splice};
 use weblog::stream::{Gap, WhenFull};
@@ -109,6 +109,12 @@ impl Intake {
     /// Where the bytes come from.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The input goes on into this lane. A gap that an earlier process has left growing may have
+    /// been left in the middle of a line: the rest of that line belongs to it.
+    pub(crate) fn resume(&mut self, lane: &LaneWriter) {
+        self.dropped_line_end = lane.gap().is_none();
     }
 
     /// Whether nothing is left of the input, though the end of its last line may not be written.
@@ -273,7 +279,8 @@ impl Intake {
         match lane.begin_gap() {
             Ok(Some(gap)) => {
                 let bytes = gap.end - gap.start;
-                self.counts.spooled_bytes -= bytes;
+                // Some of it may be what an earlier process has put there.
+                self.counts.spooled_bytes = self.counts.spooled_bytes.saturating_sub(bytes);
                 self.counts.dropped_bytes += bytes;
                 self.dropped_line_end = bytes == 0;
                 self.retry_at = None;
@@ -296,10 +303,10 @@ impl Intake {
     /// Drops some input, or ends the gap where there is room again; gives whether to go on.
     fn give_up(&mut self, lane: &mut LaneWriter, now: Instant) -> io::Result<bool> {
         let resume = self.ending || self.may_resume(lane);
+        if resume && self.dropped_line_end {
+            return Ok(self.end_gap(lane, now));
+        }
         if self.pending.is_empty() && !self.ending {
-            if resume && self.dropped_line_end {
-                return Ok(self.end_gap(lane, now));
-            }
             let more = self.fill()?;
             if !more {
                 // The gap is to end soon after there is room, whether more input comes or not.
@@ -308,8 +315,8 @@ impl Intake {
             return Ok(more);
         }
         let bytes = &self.buffer[self.pending.clone()];
-        let count = match memrchr(b'\n', bytes) {
-            Some(newline) if resume && !self.ending => newline + 1,
+        let count = match memchr(b'\n', bytes) {
+            Some(newline) if resume => newline + 1,
             _ => bytes.len(),
         };
         let mut lines = memchr_iter(b'\n', &bytes[..count]).count() as u64;
@@ -326,10 +333,7 @@ impl Intake {
         if let Err(error) = lane.grow_gap(count as u64, lines) {
             log::debug("gap-refused", &[("error", &error)]);
         }
-        Ok(match resume && self.dropped_line_end {
-            true => self.end_gap(lane, now),
-            false => true,
-        })
+        Ok(true)
     }
 
     fn may_resume(&mut self, lane: &mut LaneWriter) -> bool {

@@ -198,9 +198,13 @@ impl Spooler {
             return Ok(());
         }
         self.lane_at = now + LANE_INTERVAL;
-        let (identity, _) = match &self.lane {
-            Some(lane) => lane,
-            None => self.lane.insert(self.spool.writer(self.intake.origin())?),
+        if self.lane.is_none() {
+            let (identity, lane) = self.spool.writer(self.intake.origin())?;
+            self.intake.resume(&lane);
+            self.lane = Some((identity, lane));
+        }
+        let Some((identity, _)) = &self.lane else {
+            return Ok(());
         };
         if let Some(reader) = self.spool.reader(identity)? {
             let contents = self.own.open(reader)?;

@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DAEMONS = groupd spreadlogd vipd imgcache purged whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants fuzz busy ci-simulate conformance bench-view bench-online bench-flood bench-logs torture bench-vip install clean
+.PHONY: help build demo test check simulate mutants fuzz busy ci-simulate conformance bench-cache bench-view bench-online bench-flood bench-logs torture bench-vip ci-vip vip-mutants install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -19,10 +19,13 @@ help:
 	@echo 'make busy          both cores busy for SECONDS=600: no view may change'
 	@echo 'make conformance   http-cache-tests against imgcache and nginx; needs node and npm'
 	@echo 'make bench-view    how fast views change, in network namespaces'
+	@echo 'make bench-cache   imgcache beside nginx and varnish; needs wrk and nginx'
 	@echo 'make bench-online  parsing and presence: lines per second, on one core'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
 	@echo 'make bench-logs    log lines per second into two files, and rsyslog in the same place'
 	@echo 'make torture       kill, stop, cut, fill disks; no line lost, none twice: SECONDS=n SEED=s'
+	@echo 'make ci-vip        who holds which address, in simulation: 20,000 schedules, or VIP_SEEDS=n'
+	@echo 'make vip-mutants   plant each known bug into vipd and see the simulation catch it'
 	@echo 'make bench-vip     how long an address is not answered, beside keepalived; RUNS=n'
 	@echo 'make install       install programs and man pages below PREFIX=/usr/local'
 
@@ -81,6 +84,10 @@ bench-view:
 	$(CARGO) build --release --bins
 	bench/view target/release
 
+bench-cache:
+	$(CARGO) build --release --bins
+	bench/cache $${CARGO_TARGET_DIR:-target}/release
+
 bench-online:
 	bench/online
 
@@ -97,6 +104,12 @@ torture:
 bench-flood:
 	$(CARGO) build --release --bins
 	bench/flood target/release
+
+ci-vip:
+	VIP_SEEDS=$${VIP_SEEDS:-20000} $(CARGO) test --release -p vipd --lib never_two_holders
+
+vip-mutants:
+	@tools/vip-mutants
 
 bench-vip:
 	@./tools/need cargo cc ip unshare python3

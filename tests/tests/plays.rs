@@ -76,6 +76,16 @@ fn cache_purges() {
 }
 
 #[test]
+fn cache_hostile() {
+    tests::play("cache-hostile.sh");
+}
+
+#[test]
+fn cache_store() {
+    tests::play("cache-store.sh");
+}
+
+#[test]
 fn cache_purged() {
     tests::play("cache-purged.sh");
 }

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# What is on disk: kills during a thousand fills, bodies that lost their bytes, files that come back
+# after a purge, a disk that is full, a limit that holds.
+bin=$1
+. "$(dirname "$0")/net.sh" "$@"
+for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+
+site=www.example.com
+origin=$scratch/origin
+root=$scratch/cache
+mkdir "$origin"
+echo one >"$origin/version"
+python3 "$plays/origin.py" 127.0.0.1 8080 "$origin" 2>"$scratch/origin.err" &
+answers() { curl -sf --max-time 2 http://127.0.0.1:8080/ >/dev/null; }
+until_true 10 'the origin answers' answers
+
+# start_cache KILOBYTES: on $root.
+start_cache() {
+    cat >"$scratch/imgcache.conf" <<CONF
+Listen = 127.0.0.1:80
+CacheRoot = $root
+CacheSize = $1
+Control = $scratch/control
+PurgeFrom = 127.0.0.1
+Site $site {
+    Origin = http://127.0.0.1:8080/
+}
+CONF
+    "$bin/imgcache" -v -c "$scratch/imgcache.conf" 2>>"$scratch/imgcache.err" &
+    cache=$!
+    until_true 10 'the cache serves' get /start.gif
+    until_true 20 'all is counted' counted
+}
+get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
+how() { get "$1" -o "$scratch/body" -D - | tr -d '\r' | sed -n 's/^Cache-Status: imgcache; //p'; }
+counted() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -q '"counted":true'; }
+is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
+like() { case $1 in $2) ;; *) fail "$3: got \"$1\", not \"$2\"" ;; esac; }
+kill_cache() {
+    kill -9 $cache
+    wait $cache 2>/dev/null
+}
+
+start_cache 100000
+for n in $(seq 5); do
+    python3 "$plays/fill.py" 127.0.0.1 $site "/list$n/%d.gif" 200 2>/dev/null &
+    fill=$!
+    some() { [ -n "$(ls "$root/$site/list$n" 2>/dev/null)" ]; }
+    until_true 20 'some of the fills are over' some
+    kill_cache
+    wait $fill 2>/dev/null
+    # Each file is all of its body, as its name says.
+    torn=$(find "$root/$site" -type f -name '*.gif' -printf '%P\n' |
+        while read -r file; do printf '/%s one\n' "$file" | cmp -s - "$root/$site/$file" || echo "$file"; done)
+    is "$torn" '' 'torn files'
+    start_cache 100000
+    is "$(find "$root" -name '#tmp*' | wc -l)" 0 'what is left of unfinished fills'
+    is "$(get "/list$n/1.gif")" "/list$n/1.gif one" 'an object after a kill'
+done
+echo 'ok: five kills during a thousand fills, nothing torn'
+
+get /zero.gif >/dev/null && get /short.gif >/dev/null && get /back.gif >/dev/null
+ln "$root/$site/back.gif" "$scratch/kept"
+is "$(curl -s -X PURGE -H "Host: $site" -o "$scratch/body" -w '%{http_code}' http://127.0.0.1/back.gif)" 200 'PURGE'
+[ ! -e "$root/$site/back.gif" ] || fail 'the purged file is there'
+echo two >"$origin/version"
+kill_cache
+# As after a power failure: right length and time, no bytes; a cut; a deletion that was lost.
+file=$root/$site/zero.gif
+touch -r "$file" "$scratch/time"
+head -c "$(stat -c %s "$file")" /dev/zero | dd of="$file" conv=notrunc status=none
+touch -r "$scratch/time" "$file"
+truncate -s 3 "$root/$site/short.gif"
+mv "$scratch/kept" "$root/$site/back.gif"
+start_cache 100000
+is "$(get /zero.gif)" '/zero.gif two' 'a body of zeros'
+is "$(get /short.gif)" '/short.gif two' 'a body that was cut'
+is "$(get /back.gif)" '/back.gif two' 'a purged file that came back'
+is "$(cat "$root/$site/back.gif")" '/back.gif two' 'the file of it'
+echo 'ok: zeroed, cut and resurrected files are not served after an unclean stop'
+
+get /big-cut.gif -o "$scratch/whole" || fail 'a big object'
+like "$(how /big-cut.gif)" 'hit*' 'a big object'
+truncate -s 1000 "$root/$site/big-cut.gif"
+is "$(get /big-cut.gif | wc -c)" 1048576 'a body that was cut while it was known'
+echo 'ok: a body that is cut while the cache runs is a miss'
+
+kill -TERM $cache
+wait $cache || fail 'a clean stop'
+root=$scratch/limited
+start_cache 4096
+for n in $(seq 12); do
+    get "/big$n.gif" -o "$scratch/body" || fail 'an object within the limit'
+    is "$(stat -c %s "$scratch/body")" 1048576 'its length'
+    used=$(du -sk "$root" | cut -f 1)
+    [ "$used" -le 4136 ] || fail "$used kB are used, 4096 are allowed"
+    case $n in
+        4) rm "$root/$site"/big*.gif ;;
+        8)
+            kill_cache
+            start_cache 4096
+            ;;
+    esac
+done
+like "$("$bin/imgcachectl" -S "$scratch/control" status)" '*evictions*' 'the status'
+echo 'ok: the limit holds with rm and a restart, by du'
+
+kill -TERM $cache
+wait $cache || fail 'a clean stop'
+root=$scratch/small
+mkdir "$root"
+mount -t tmpfs -o size=3m none "$root" || skip 'no tmpfs in a namespace of this kernel'
+start_cache 100000
+for n in $(seq 6); do
+    get "/big-full$n.gif" -o "$scratch/body" || fail 'an object while the disk is full'
+    is "$(stat -c %s "$scratch/body")" 1048576 'its length while the disk is full'
+done
+is "$(find "$root" -name '#tmp*' | wc -l)" 0 'what is left of failed fills'
+like "$(how /big-full1.gif)" 'hit*' 'what was stored before the disk was full'
+kill -TERM $cache
+wait $cache || fail 'a clean stop on a full disk'
+echo 'ok: a full disk is passed through'

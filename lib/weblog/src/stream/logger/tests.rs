@@ -9,6 +9,7 @@ use crate::stream::{Entry, Publisher, StretchReader};
 
 const SELF: &[u8] = b"#=a#host";
 const OTHER: &[u8] = b"#=b#host";
+const THIRD: &[u8] = b"#=c#host";
 const PUBLISHER: &[u8] = b"#~p#host";
 
 fn logger(quorum: Quorum) -> Logger {
@@ -259,4 +260,123 @@ fn records_of_any_content_do_no_harm() {
         assert_eq!(publisher.acknowledged(), 0);
     }
     assert!(opened > 100, "open {opened} times");
+}
+
+/// What a logger says of itself at the beginning of a round.
+fn own_state(logger: &mut Logger, file: &mut Vec<u8>) -> State {
+    join(logger, &[SELF, OTHER]);
+    own_state_of(logger, file)
+}
+
+fn own_state_of(logger: &mut Logger, file: &mut Vec<u8>) -> State {
+    let mut state = None;
+    while let Some(action) = logger.poll_action() {
+        match action {
+            LoggerAction::Append(bytes) => file.extend(bytes),
+            LoggerAction::Control(data) => match Control::decode(&data) {
+                Some(Control::State { state: own, .. }) => state = Some(own),
+                other => panic!("{other:?}"),
+            },
+            _ => {}
+        }
+    }
+    state.unwrap()
+}
+
+/// The other logger's part of a round, up to its `Synced`.
+fn other_joins_in(logger: &mut Logger, own: &State) {
+    let round = logger.round_id();
+    let other = State {
+        name: "b".to_owned(),
+        ..own.clone()
+    };
+    for (sender, state) in [(SELF, own.clone()), (OTHER, other)] {
+        let record = Control::State { round, state };
+        logger.handle_control(Duration::ZERO, sender, &record.encode());
+    }
+}
+
+#[test]
+fn a_promise_is_on_disk_before_it_counts_and_is_not_forgotten() {
+    let mut first = logger(Quorum::Majority);
+    let mut file = Vec::new();
+    let state = own_state(&mut first, &mut file);
+    assert_eq!(state.promise, 0);
+    other_joins_in(&mut first, &state);
+    let mut said = Vec::new();
+    let mut take = |logger: &mut Logger, said: &mut Vec<Control>| {
+        while let Some(action) = logger.poll_action() {
+            match action {
+                LoggerAction::Append(bytes) => file.extend(bytes),
+                LoggerAction::Control(data) => said.extend(Control::decode(&data)),
+                _ => {}
+            }
+        }
+    };
+    take(&mut first, &mut said);
+    assert_eq!(said, [], "the promise is not on disk yet");
+    first.handle_synced(Duration::ZERO);
+    take(&mut first, &mut said);
+    assert!(matches!(said[..], [Control::Synced { .. }]), "{said:?}");
+    // Killed before the round opens, it must not promise the same term to another round.
+    let mut second = logger(Quorum::Majority);
+    assert_eq!(second.replay(&file), file.len());
+    assert_eq!(own_state(&mut second, &mut file).promise, 1);
+}
+
+#[test]
+fn what_comes_behind_a_transitional_signal_is_neither_accepted_nor_counted() {
+    let line = Bytes::from_static(b"line\n");
+    let mut logger = logger(Quorum::None);
+    join(&mut logger, &[SELF, PUBLISHER]);
+    settle(&mut logger, Duration::ZERO);
+    logger.handle_control(Duration::ZERO, PUBLISHER, &header(1, 0));
+    logger.handle_data(Duration::ZERO, PUBLISHER, 0, &line);
+    logger.handle_transition();
+    // The other part of the network may not be given this: nobody may be told that it is safe.
+    logger.handle_data(Duration::ZERO, PUBLISHER, 5, &line);
+    let acks = settle(&mut logger, Duration::ZERO);
+    assert_eq!(logger.position(), 1);
+    assert_eq!(acks, [(StreamId([1; 16]), 0)], "the header's, before");
+}
+
+#[test]
+fn a_clock_that_is_far_off_does_not_count_and_time_never_goes_back() {
+    let mut logger = logger(Quorum::None);
+    logger.set_clock(1_000);
+    join(&mut logger, &[SELF, OTHER, THIRD]);
+    let own = own_state_of(&mut logger, &mut Vec::new());
+    let round = logger.round_id();
+    for (sender, name, second) in [(SELF, "a", 1_000), (OTHER, "b", 4_600), (THIRD, "c", 1_001)] {
+        let state = State {
+            name: name.to_owned(),
+            second,
+            ..own.clone()
+        };
+        let record = Control::State { round, state };
+        logger.handle_control(Duration::ZERO, sender, &record.encode());
+    }
+    assert_eq!(logger.time(), 1_001);
+    let hash = logger.journal.hash();
+    for sender in [SELF, OTHER, THIRD] {
+        let record = Control::Synced { round, hash };
+        logger.handle_control(Duration::ZERO, sender, &record.encode());
+    }
+    logger.handle_control(Duration::ZERO, SELF, &Control::Go { round }.encode());
+    assert!(logger.is_open());
+    let tick = |logger: &mut Logger, sender: &[u8], second: u64| {
+        let marks = Vec::new();
+        let record = Control::Tick {
+            round,
+            second,
+            marks,
+        };
+        logger.handle_control(Duration::ZERO, sender, &record.encode());
+        logger.append_time();
+        logger.time()
+    };
+    assert_eq!(tick(&mut logger, OTHER, 4_601), 1_001);
+    assert_eq!(tick(&mut logger, SELF, 1_002), 1_002);
+    assert_eq!(tick(&mut logger, THIRD, 1_002), 1_002);
+    assert_eq!(tick(&mut logger, SELF, 10), 1_002, "never back");
 }

@@ -38,11 +38,11 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) pidfile: Option<PathBuf>,
 
-    /// Log more: sessions; twice: packets
-    #[arg(short, action = clap::ArgAction::Count)]
+    /// Log more: sessions that come and go
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
     /// Log warnings and errors only
-    #[arg(short)]
+    #[arg(short, long)]
     pub(crate) quiet: bool,
 }

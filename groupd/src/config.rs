@@ -10,10 +10,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use conf::{Errors, Word};
+use group::Address;
 use totem::config::{FailureDetection, MemberConfig, Timers};
 use totem::view::MemberId;
 
 use crate::ports::{Cast, Layout};
+use crate::{key, listen};
 
 pub(crate) use file::parse;
 
@@ -69,12 +72,13 @@ pub(crate) struct Settings {
     pub(crate) failure_detection: FailureDetection,
     /// Spread's own timeouts, if the file has them.
     pub(crate) timeouts: Option<Timeouts>,
-    pub(crate) key: Option<PathBuf>,
+    /// The path of the key's file.
+    pub(crate) key: Option<Word>,
     /// Whether to listen at `/tmp/<port>` too.
     pub(crate) spread_socket: bool,
-    pub(crate) socket: Option<String>,
+    pub(crate) socket: Option<Address>,
     pub(crate) socket_mode: Option<u32>,
-    pub(crate) socket_group: Option<String>,
+    pub(crate) socket_group: Option<Word>,
     pub(crate) listen_tcp: Vec<SocketAddrV4>,
     /// Output that may wait for one session.
     pub(crate) session_queue_bytes: usize,
@@ -157,6 +161,27 @@ impl Config {
         }
     }
 
+    /// Checks that what the file, called `name`, says of this machine is there: the key, and the
+    /// group of the sockets.
+    pub(crate) fn check_machine(&self, name: &str) -> Result<(), Errors> {
+        let mut errors = Vec::new();
+        if let Some(word) = &self.settings.key
+            && let Err(error) = key::required(word.text.as_ref())
+        {
+            errors.push(word.error(format!("{error:#}")));
+        }
+        if let Some(word) = &self.settings.socket_group
+            && let Err(error) = listen::group_id(&word.text)
+        {
+            errors.push(word.error(format!("{error:#}")));
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Errors::new(name, errors))
+        }
+    }
+
     /// Which daemon this process is: the one called `name`, or else the one whose address this host
     /// has. On the loopback every address is this host's; without a name only 127.0.0.1 counts.
     pub(crate) fn find_self(
@@ -213,6 +238,11 @@ impl Config {
             id: daemon.id(),
             // Bound: there are at most 128 segments.
             segment: daemon.segment as u16,
+            name: daemon.name.clone(),
+            segment_address: {
+                let segment = &self.segments[daemon.segment];
+                SocketAddrV4::new(segment.address, segment.port)
+            },
         };
         self.daemons.iter().map(member).collect()
     }

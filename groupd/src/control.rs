@@ -5,9 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 pub use status::Failure;
+
+/// Where a daemon's control socket is: beside the socket of its clients. `control` beside one that
+/// is called `socket`, which has a directory of its own; otherwise the same name with `.control`.
+pub fn beside(socket: &Path) -> PathBuf {
+    match socket.file_name() {
+        Some(name) if name != "socket" => {
+            let mut name = name.to_owned();
+            name.push(".control");
+            socket.with_file_name(name)
+        }
+        _ => socket.with_file_name("control"),
+    }
+}
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The loop: sockets and clock on one side, the ring, the groups and the sessions on the other.
 
+mod reload;
 mod signals;
 mod start;
 
@@ -15,7 +16,7 @@ use unixproc::ready::Notify;
 use unixproc::signal::Signals;
 
 use crate::bus::Bus;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::listen::Listener;
 use crate::notices::Notices;
 use crate::ports::Ports;
@@ -24,12 +25,14 @@ use crate::report::Report;
 use crate::sessions::Sessions;
 use crate::state::{State, StateFile};
 
+use reload::Reload;
 pub(crate) use start::Source;
 
 const DATA: Token = Token(0);
 const SEGMENT: Token = Token(1);
 const TOKEN: Token = Token(2);
 const SIGNALS: Token = Token(3);
+const RELOADED: Token = Token(4);
 const CONTROL: Token = Token(64);
 /// Listener `i` has the token `i` after it.
 const LISTENERS: Token = Token(1024);
@@ -55,6 +58,9 @@ const FIRST_VIEW_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Daemon {
     source: Source,
     config: Config,
+    /// What the file said at the start, much of which no reload changes.
+    started_with: Settings,
+    reload: Reload,
     me: usize,
     poll: Poll,
     origin: Instant,
@@ -74,6 +80,8 @@ pub(crate) struct Daemon {
     data_ready: bool,
     token_ready: bool,
     listeners_ready: bool,
+    /// Whether bursts were seen to leave in one system call so far.
+    offload: bool,
     /// When connections are taken again, after the system had no descriptor for one.
     accept_at: Option<Time>,
     watchdog_at: Option<Time>,
@@ -212,6 +220,7 @@ impl Daemon {
             DATA | SEGMENT => self.data_ready = true,
             TOKEN => self.token_ready = true,
             SIGNALS => self.handle_signals(),
+            RELOADED => self.finish_reload(),
             _ if self.questions.owns(token) => self.questions.note(token),
             _ if token < SESSIONS => self.listeners_ready = true,
             _ => self.sessions.handle_event(event),
@@ -269,6 +278,7 @@ impl Daemon {
     fn serve_sessions(&mut self, now: Time) {
         for _ in 0..REQUESTS_PER_TURN {
             if !self.bus.has_room() {
+                self.sessions.hold(now);
                 return;
             }
             let Some(event) = self.sessions.poll(now) else {
@@ -352,6 +362,11 @@ impl Daemon {
                     "another daemon called {own:?} is running already, at {from}"
                 ));
             }
+        }
+        if self.offload && !self.ports.offloads() {
+            self.offload = false;
+            let reason = "the device refuses bursts of datagrams: one system call for each now";
+            log::notice("offload-off", &[("reason", &reason)]);
         }
         if let Some(error) = self.ports.take_error() {
             self.notices.failed("send-failed", &error);

@@ -40,6 +40,11 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Key>> {
     }
 }
 
+/// Reads the key that the configuration names, which must be there.
+pub(crate) fn required(path: &Path) -> anyhow::Result<Key> {
+    read(path)?.with_context(|| format!("{}: no such file", path.display()))
+}
+
 fn parse(text: &str) -> Option<Key> {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -1,20 +1,22 @@
 //! Where clients connect: the daemon's own socket, Spread's at `/tmp/<port>`, TCP where the file
 //! says so, and whatever the service manager passed in.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use group::Address;
+use groupd::control;
 use mio::event::Source;
-use mio::net::{TcpListener, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::Domain;
 use unixproc::log;
+use unixproc::socket::{self, SocketFile};
 
 use crate::config::{Config, Settings};
 use crate::stream::Stream;
@@ -30,8 +32,8 @@ const BACKLOG: i32 = 1024;
 pub(crate) enum Listener {
     Unix {
         socket: UnixListener,
-        /// To be removed at the end; absent where the socket is the service manager's.
-        path: Option<PathBuf>,
+        /// Its name; absent where the socket is the service manager's.
+        file: Option<SocketFile>,
     },
     Tcp(TcpListener),
 }
@@ -40,7 +42,7 @@ pub(crate) enum Listener {
 pub(crate) struct Endpoints {
     pub(crate) listeners: Vec<Listener>,
     /// Where the control socket belongs: beside the clients' socket.
-    pub(crate) directory: PathBuf,
+    pub(crate) control: PathBuf,
 }
 
 impl Listener {
@@ -70,9 +72,9 @@ impl Listener {
     pub(crate) fn address(&self) -> String {
         match self {
             Listener::Unix {
-                path: Some(path), ..
-            } => path.display().to_string(),
-            Listener::Unix { path: None, .. } => "passed-in".to_owned(),
+                file: Some(file), ..
+            } => file.path().display().to_string(),
+            Listener::Unix { file: None, .. } => "passed-in".to_owned(),
             Listener::Tcp(socket) => socket
                 .local_addr()
                 .map_or_else(|_| "tcp".to_owned(), |address| address.to_string()),
@@ -80,14 +82,14 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Listener::Unix {
-            path: Some(path), ..
-        } = self
-        {
-            // Left behind it does no harm: the next daemon sees that nobody listens there.
-            drop(fs::remove_file(path));
+impl Listener {
+    /// The name of a Unix-domain socket that has one.
+    fn unix_path(&self) -> Option<PathBuf> {
+        match self {
+            Listener::Unix { socket, .. } => {
+                Some(socket.local_addr().ok()?.as_pathname()?.to_owned())
+            }
+            Listener::Tcp(_) => None,
         }
     }
 }
@@ -105,55 +107,55 @@ impl Endpoints {
             listeners.push(adopt(fd)?);
         }
         let settings = &config.settings;
-        let has_unix = listeners
-            .iter()
-            .any(|listener| matches!(listener, Listener::Unix { .. }));
-        let mut directory = PathBuf::from(SYSTEM_DIRECTORY);
-        match asked_for(option, settings)? {
+        let passed_in = listeners.iter().find_map(Listener::unix_path);
+        let control = match asked_for(option, settings)? {
             Some(Address::Tcp { host, port }) => {
                 let mut addresses = (&*host, port).to_socket_addrs().context(host.clone())?;
                 let v4 = addresses
                     .find(SocketAddr::is_ipv4)
                     .context("it has no IPv4 address")?;
                 listeners.push(listen_tcp(v4)?);
+                control::beside(&default_directory()?.join(SOCKET_NAME))
             }
             // The service manager has opened our socket in its place.
-            _ if has_unix => {}
-            Some(address) => {
-                let path = match address {
-                    Address::Port(port) => PathBuf::from(format!("/tmp/{port}")),
-                    Address::Path(path) => path,
-                    Address::Tcp { .. } => unreachable!("matched above"),
-                };
+            _ if passed_in.is_some() => control::beside(&passed_in.unwrap_or_default()),
+            Some(Address::Port(port)) => {
+                let path = PathBuf::from(format!("/tmp/{port}"));
                 listeners.push(listen_unix(&path, settings)?);
-                directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+                control::beside(&path)
+            }
+            Some(Address::Path(path)) => {
+                listeners.push(listen_unix(&path, settings)?);
+                control::beside(&path)
             }
             None => {
-                directory = default_directory()?;
-                listeners.push(listen_unix(&directory.join(SOCKET_NAME), settings)?);
+                let path = default_directory()?.join(SOCKET_NAME);
+                listeners.push(listen_unix(&path, settings)?);
+                control::beside(&path)
             }
-        }
+        };
         for address in config.tcp_addresses(me) {
             listeners.push(listen_tcp(SocketAddr::V4(address))?);
         }
         if settings.spread_socket {
             listeners.extend(spread_socket(config.layout(me).local, settings, &listeners));
         }
-        Ok(Endpoints {
-            listeners,
-            directory,
-        })
+        Ok(Endpoints { listeners, control })
     }
 }
 
 /// The address asked for, if any: the option, the file, the environment.
 fn asked_for(option: Option<&str>, settings: &Settings) -> anyhow::Result<Option<Address>> {
+    let written = |text: &str| Ok(Some(text.parse()?));
     let variable = std::env::var("GROUPD_SOCKET").ok();
-    let value = [option, settings.socket.as_deref(), variable.as_deref()]
-        .into_iter()
-        .flatten()
-        .find(|value| !value.is_empty());
-    Ok(value.map(str::parse).transpose()?)
+    match (option.filter(|text| !text.is_empty()), &settings.socket) {
+        (Some(option), _) => written(option),
+        (None, Some(address)) => Ok(Some(address.clone())),
+        (None, None) => match variable.as_deref() {
+            None | Some("") => Ok(None),
+            Some(variable) => written(variable).context("GROUPD_SOCKET"),
+        },
+    }
 }
 
 /// `/run/groupd`, or the user's own directory for such things for who cannot write there.
@@ -190,8 +192,8 @@ fn spread_socket(
     others: &[Listener],
 ) -> Option<Listener> {
     let path = PathBuf::from(format!("/tmp/{}", local.port()));
-    let same = |other: &Listener| matches!(other, Listener::Unix { path: Some(there), .. } if *there == path);
-    if others.iter().any(same) {
+    let is_there = |other: &Listener| other.unix_path().as_ref() == Some(&path);
+    if others.iter().any(is_there) {
         return None;
     }
     match listen_unix(&path, settings) {
@@ -212,21 +214,12 @@ fn listen_unix(path: &Path, settings: &Settings) -> anyhow::Result<Listener> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).with_context(name)?;
     }
-    remove_left_over(path).with_context(name)?;
-    // Nobody but this user can connect between here and the end of this function.
-    let socket = socket2::Socket::new(Domain::UNIX, socket2::Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket
-        .bind(&socket2::SockAddr::unix(path).with_context(name)?)
-        .with_context(name)?;
-    let listener = Listener::Unix {
-        socket: UnixListener::from_std(OwnedFd::from(socket.try_clone()?).into()),
-        path: Some(path.to_owned()),
-    };
-    give_to_group(path, settings)?;
-    fs::set_permissions(path, Permissions::from_mode(mode(settings))).with_context(name)?;
-    socket.listen(BACKLOG).with_context(name)?;
-    Ok(listener)
+    let (socket, file) =
+        socket::listen(path, mode(settings), group(settings)?, BACKLOG).with_context(name)?;
+    Ok(Listener::Unix {
+        socket: UnixListener::from_std(socket.into()),
+        file: Some(file),
+    })
 }
 
 /// The mode of the daemon's sockets.
@@ -239,12 +232,18 @@ pub(crate) fn mode(settings: &Settings) -> u32 {
     settings.socket_mode.unwrap_or(default)
 }
 
+/// The group of the daemon's sockets, if the file names one.
+fn group(settings: &Settings) -> anyhow::Result<Option<u32>> {
+    let group = settings.socket_group.as_ref();
+    group.map(|group| group_id(&group.text)).transpose()
+}
+
 /// Gives a socket to the group that the file names.
 pub(crate) fn give_to_group(path: &Path, settings: &Settings) -> anyhow::Result<()> {
-    let Some(group) = &settings.socket_group else {
-        return Ok(());
-    };
-    chown(path, None, Some(group_id(group)?)).with_context(|| path.display().to_string())
+    match group(settings)? {
+        None => Ok(()),
+        group => chown(path, None, group).with_context(|| path.display().to_string()),
+    }
 }
 
 fn listen_tcp(address: SocketAddr) -> anyhow::Result<Listener> {
@@ -270,36 +269,14 @@ fn adopt(fd: OwnedFd) -> anyhow::Result<Listener> {
     match socket.domain()? {
         Domain::UNIX => {
             let socket = UnixListener::from_std(OwnedFd::from(socket).into());
-            Ok(Listener::Unix { socket, path: None })
+            Ok(Listener::Unix { socket, file: None })
         }
         _ => Ok(Listener::Tcp(TcpListener::from_std(socket.into()))),
     }
 }
 
-/// Makes room for a socket: removes one of this user's that nobody listens on any more.
-fn remove_left_over(path: &Path) -> anyhow::Result<()> {
-    let there = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        result => result?,
-    };
-    if !there.file_type().is_socket() {
-        bail!("there is something that is no socket");
-    }
-    if there.uid() != fs::metadata("/proc/self")?.uid() {
-        bail!("there is a socket of another user");
-    }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path)?;
-            Ok(())
-        }
-        // Ok, or a full backlog: somebody is there.
-        _ => bail!("another daemon listens there"),
-    }
-}
-
 /// The number of a group, given by number or by name.
-fn group_id(group: &str) -> anyhow::Result<u32> {
+pub(crate) fn group_id(group: &str) -> anyhow::Result<u32> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
@@ -315,10 +292,13 @@ fn group_id(group: &str) -> anyhow::Result<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
-    fn only_a_dead_socket_is_replaced() {
+    fn the_socket_has_the_mode_and_the_directory_that_it_asks_for() {
         let directory = std::env::temp_dir().join(format!("groupd-listen-{}", std::process::id()));
         let path = directory.join("deeper/socket");
         let settings = Settings {
@@ -334,16 +314,62 @@ mod tests {
         assert!(format!("{error:#}").ends_with("socket: another daemon listens there"));
         drop(first);
         assert!(!path.exists());
-
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(path.exists(), "left over");
-        drop(listen_unix(&path, &settings).unwrap());
-
-        fs::write(&path, b"precious").unwrap();
-        let error = listen_unix(&path, &settings).err().unwrap();
-        assert!(format!("{error:#}").ends_with("something that is no socket"));
-        assert_eq!(fs::read(&path).unwrap(), b"precious");
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_socket_is_given_to_its_group() {
+        let directory = std::env::temp_dir().join(format!("groupd-group-{}", std::process::id()));
+        let path = directory.join("socket");
+        // A group that this process is in, other than its own where there is one.
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+        let group: u32 = match groups.and_then(|groups| groups.split_whitespace().last()) {
+            Some(group) => group.parse().unwrap(),
+            None => fs::metadata("/proc/self").unwrap().gid(),
+        };
+        let settings = Settings {
+            socket_group: Some(word(&group.to_string())),
+            ..Settings::default()
+        };
+        let listener = listen_unix(&path, &settings).unwrap();
+        let file = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (file.gid(), file.permissions().mode() & 0o777),
+            (group, 0o660)
+        );
+        drop(listener);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn spreads_socket_is_there_if_asked_for_and_nobody_elses_is_taken() {
+        // A port that no other test uses; the name is fixed by the protocol.
+        let local = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 61_803);
+        let path = PathBuf::from("/tmp/61803");
+        let settings = Settings::default();
+        let ours = spread_socket(local, &settings, &[]).expect("a socket");
+        assert!(UnixStream::connect(&path).is_ok());
+        assert!(
+            spread_socket(local, &settings, &[]).is_none(),
+            "it is alive"
+        );
+        drop(ours);
+        fs::write(&path, b"precious").unwrap();
+        assert!(
+            spread_socket(local, &settings, &[]).is_none(),
+            "it is no socket"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_file(&path).unwrap();
+    }
+
+    fn word(text: &str) -> conf::Word {
+        conf::Word {
+            text: text.to_owned(),
+            line: 1,
+            quoted: false,
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use group::handshake::{Reject, STEP_TIMEOUT};
 use group::name::{DaemonName, PrivateName};
@@ -16,7 +17,7 @@ use mio::{Registry, Token};
 use slab::Slab;
 use totem::groups::SessionId;
 use totem::time::Time;
-use unixproc::log;
+use unixproc::log::{self, Throttle};
 
 use crate::changes::Changes;
 use crate::output::Page;
@@ -32,6 +33,9 @@ const READS_PER_TURN: u32 = 1;
 const PAGE_BYTES: usize = 256 << 10;
 /// Connections that may be in their handshake; beyond it the oldest goes.
 const HANDSHAKES_MAX: usize = 4096;
+
+/// How often a session that ends as its client is broken is worth a notice.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sessions at most: an id has 16 bits for the place in the table, and 16 for how often that place
 /// was taken, so that what is said of a session that is gone does not meet the next one.
@@ -97,6 +101,8 @@ pub(crate) struct Sessions {
     /// When the step of a handshake that was then the running one must be done.
     // Invariant: in the order of time, as each was put there with the same span.
     deadlines: VecDeque<(Time, SessionId, bool)>,
+    /// Since when nothing is polled, as the ring takes nothing: clients are not to blame for that.
+    held_since: Option<Time>,
     handshaking: usize,
     /// Sessions that may have something to be done, each once.
     line: VecDeque<SessionId>,
@@ -116,6 +122,8 @@ pub(crate) struct Sessions {
     changes: Changes,
     buffer: Vec<u8>,
     counters: Counters,
+    /// Of sessions that end as their clients are broken.
+    complaints: Throttle,
 }
 
 impl Sessions {
@@ -129,6 +137,7 @@ impl Sessions {
             connections: 0,
             names: HashMap::new(),
             deadlines: VecDeque::new(),
+            held_since: None,
             handshaking: 0,
             line: VecDeque::new(),
             reads: READS_PER_TURN,
@@ -142,6 +151,7 @@ impl Sessions {
             changes: Changes::default(),
             buffer: vec![0; READ_BYTES],
             counters: Counters::default(),
+            complaints: Throttle::new(COMPLAINT_INTERVAL),
         }
     }
 
@@ -217,16 +227,24 @@ impl Sessions {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let handshake = self.deadlines.front().map(|&(time, ..)| time);
+        let handshake = match self.held_since {
+            Some(_) => None,
+            None => self.deadlines.front().map(|&(time, ..)| time),
+        };
+        let changes = self.changes.poll_timeout();
+        let changes = changes.filter(|_| self.held_since.is_none());
         handshake
             .into_iter()
             .chain(self.laggards.poll_timeout())
-            .chain(self.changes.poll_timeout())
+            .chain(changes)
             .min()
     }
 
     /// Ends the handshakes that take too long.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
+        if self.held_since.is_some() {
+            return;
+        }
         while let Some((time, id)) = self.oldest_handshake()
             && time <= now
         {
@@ -234,8 +252,20 @@ impl Sessions {
         }
     }
 
+    /// Says that the ring takes nothing now: until the next [`poll`](Self::poll) no handshake is
+    /// ended for taking too long.
+    pub(crate) fn hold(&mut self, now: Time) {
+        self.held_since.get_or_insert(now);
+    }
+
     /// The next thing that happened, of each session in turn.
     pub(crate) fn poll(&mut self, now: Time) -> Option<Event> {
+        if let Some(since) = self.held_since.take() {
+            let held = now.since(since);
+            for (deadline, ..) in &mut self.deadlines {
+                *deadline = *deadline + held;
+            }
+        }
         loop {
             if let Some(id) = self.closed.pop_front() {
                 return Some(Event::Closed { id });
@@ -483,10 +513,17 @@ impl Sessions {
             say(&mut session.stream, reject);
         }
         let (name, peer) = (session.private_group(), session.stream.peer());
-        log::info(
-            "session-closed",
-            &[("session", &name), ("peer", &peer), ("reason", &reason)],
+        let fields: log::Fields = &[("session", &name), ("peer", &peer), ("reason", &reason)];
+        // An admin should see who is broken; a client that reconnects for ever must not fill the log.
+        let is_broken = matches!(
+            reason,
+            "illegal-message" | "foreign-sender" | "handshake-timeout"
         );
+        if is_broken && self.complaints.admit(Instant::now()).is_some() {
+            log::notice("session-closed", fields);
+        } else {
+            log::info("session-closed", fields);
+        }
     }
 
     /// Ends all sessions, those that are open with a word to the groups.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use conf::{Dialect, Error, Errors, Next, Reader, Word};
+use group::{Address, AddressError};
 use totem::config::FailureDetection;
 
 use super::segment::{self, address_and_port};
@@ -111,7 +112,10 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Config, Errors> {
             reader.reject(error);
         }
     }
-    if let Err(error) = segment::check(&config) {
+    // What is missing may be what was wrong before.
+    if !reader.has_errors()
+        && let Err(error) = segment::check(&config)
+    {
         reader.note(error);
     }
     match all_or_none(&timeouts) {
@@ -206,11 +210,14 @@ fn setting(name: &str, value: &Word, settings: &mut Settings) -> Result<(), Erro
                 ],
             )?;
         }
-        "Key" => settings.key = Some(path(name, value)?),
+        "Key" => {
+            path(name, value)?;
+            settings.key = Some(value.clone());
+        }
         "SpreadSocket" => settings.spread_socket = value.boolean(name)?,
-        "Socket" => settings.socket = Some(value.text.clone()),
+        "Socket" => settings.socket = Some(address(value)?),
         "SocketMode" => settings.socket_mode = Some(mode(value)?),
-        "SocketGroup" => settings.socket_group = Some(value.text.clone()),
+        "SocketGroup" => settings.socket_group = Some(value.clone()),
         "ListenTCP" => {
             let (address, port) = address_and_port(value)?;
             let Some(port) = port else {
@@ -240,9 +247,15 @@ fn setting(name: &str, value: &Word, settings: &mut Settings) -> Result<(), Erro
         "AccessControlPolicy" if value.text != "PERMIT" => {
             return Err(value.error(format!("{name} must be PERMIT, got {:?}", value.text)));
         }
-        _ => {}
+        "AllowedAuthMethods" | "RequiredAuthMethods" | "AccessControlPolicy" => {}
+        other => unreachable!("{other} is in EFFECTIVE and has no arm here"),
     }
     Ok(())
+}
+
+fn address(value: &Word) -> Result<Address, Error> {
+    let parsed = value.text.parse();
+    parsed.map_err(|error: AddressError| value.error(format!("Socket: {error}")))
 }
 
 fn path(name: &str, value: &Word) -> Result<PathBuf, Error> {

@@ -24,6 +24,11 @@ pub(super) fn read(reader: &mut Reader, keyword: &Word, config: &mut Config) -> 
             "a segment needs a multicast or broadcast address, or one of the loopback, got {address}"
         )));
     }
+    if let Next::Word(second) = reader.peek()?
+        && address_and_port(&second).is_ok()
+    {
+        return Err(second.error("a segment has one address here, Spread 5 allows several"));
+    }
     reader.open(keyword)?;
     config.segments.push(Segment {
         address,
@@ -35,6 +40,11 @@ pub(super) fn read(reader: &mut Reader, keyword: &Word, config: &mut Config) -> 
             return Err(keyword.error("this segment has no closing '}'"));
         }
         let name = reader.word("a segment")?;
+        if name.text == "VirtualID" {
+            return Err(name.error(
+                "VirtualID of Spread 5 is not known here: the address says who a daemon is",
+            ));
+        }
         match daemon(reader, &name, config) {
             Ok(daemon) => config.daemons.push(daemon),
             Err(error) => reader.note(error),
@@ -138,6 +148,11 @@ fn interfaces(reader: &mut Reader, name: &Word) -> Result<Vec<Interface>, Error>
                 let (address, _) = address_and_port(&word)?;
                 // Without a letter it is for everything. M, Spread's monitor, has no counterpart.
                 let is_for = |letter| letters.is_empty() || letters.contains(letter);
+                if is_for('D') && address.is_unspecified() {
+                    return Err(
+                        word.error("the address for daemons must be one that others can send to")
+                    );
+                }
                 interfaces.push(Interface {
                     address,
                     daemons: is_for('D'),

@@ -115,6 +115,30 @@ fn everything_that_spread_accepts() {
     );
 }
 
+fn word(text: &str, line: u32) -> Word {
+    Word {
+        text: text.to_owned(),
+        line,
+        quoted: false,
+    }
+}
+
+#[test]
+fn what_the_machine_lacks_is_named_with_its_line() {
+    let text = "Key = /no/such/key\nSocketGroup = no-such-group\nSpread_Segment 127.0.0.255 { a 127.0.0.1 }";
+    let config = parse("spread.conf", text).unwrap();
+    let errors = config.check_machine("spread.conf").unwrap_err().to_string();
+    let lines: Vec<&str> = errors.lines().collect();
+    assert!(
+        lines[0].starts_with("spread.conf:1: /no/such/key"),
+        "{errors}"
+    );
+    assert!(
+        lines[1].starts_with("spread.conf:2: SocketGroup: there is no group"),
+        "{errors}"
+    );
+}
+
 #[test]
 fn our_own_directives() {
     let config = parse(
@@ -132,11 +156,11 @@ fn our_own_directives() {
         Settings {
             failure_detection: FailureDetection::Fast,
             timeouts: None,
-            key: Some("/etc/k".into()),
+            key: Some(word("/etc/k", 2)),
             spread_socket: false,
-            socket: Some("/run/x".to_owned()),
+            socket: Some(Address::Path("/run/x".into())),
             socket_mode: Some(0o660),
-            socket_group: Some("www".to_owned()),
+            socket_group: Some(word("www", 6)),
             listen_tcp: vec!["10.0.0.1:4803".parse().unwrap()],
             session_queue_bytes: 1_000_000,
             queue_bytes: 50_000_000,

@@ -1,18 +1,12 @@
-//! What signals ask of the daemon: a reload, its status, an orderly stop.
+//! What signals ask of the daemon: a reload (`reload.rs`), its status, an orderly stop.
 
 use std::time::Duration;
 
-use anyhow::anyhow;
-use mio::Interest;
-use mio::unix::SourceFd;
 use totem::time::Time;
 use unixproc::log;
 use unixproc::signal::Signal;
 
-use super::start::bounds;
-use super::{Daemon, SEGMENT, Source, Stop};
-use crate::config::{Config, Settings};
-use crate::ports::Port;
+use super::{Daemon, Stop};
 
 /// How long an orderly stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,78 +15,12 @@ impl Daemon {
     pub(super) fn handle_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
             match signal {
-                Signal::Hangup => self.reload(),
+                Signal::Hangup => self.begin_reload(),
                 Signal::User1 => self.log_status(),
                 Signal::Terminate | Signal::Interrupt => self.begin_stop(),
                 Signal::Child => {}
             }
         }
-    }
-
-    /// The file's daemons and bounds take effect; what cannot change while the daemon runs does not.
-    fn reload(&mut self) {
-        self.notify.reloading();
-        if let Err(error) = self.try_reload() {
-            let reason = format!("{error:#}");
-            log::error("reload-failed", &[("reason", &reason)]);
-        }
-        self.notify.ready();
-    }
-
-    fn try_reload(&mut self) -> anyhow::Result<()> {
-        let source = Source {
-            path: self.source.path.clone(),
-            name: Some(self.config.daemons[self.me].name.clone()),
-        };
-        let (config, me) = source.load()?;
-        let (old, new) = (self.config.layout(self.me), config.layout(me));
-        if config.daemons[me].id() != self.config.daemons[self.me].id() || old.local != new.local {
-            return Err(anyhow!(
-                "the address or port of this daemon changed: restart it"
-            ));
-        }
-        let kept = |config: &Config| {
-            let settings = config.settings.clone();
-            Settings {
-                session_queue_bytes: 0,
-                queue_bytes: 0,
-                ignored: Vec::new(),
-                ..settings
-            }
-        };
-        if kept(&config) != kept(&self.config) {
-            log::warning(
-                "restart-needed",
-                &[(
-                    "reason",
-                    &"only daemons, SessionQueueBytes and QueueBytes change by a reload",
-                )],
-            );
-        }
-        self.ports.reconfigure(new)?;
-        self.register_ports()?;
-        self.config = config;
-        self.me = me;
-        self.sessions.set_bounds(bounds(&self.config));
-        let now = self.now();
-        self.bus.reconfigure(now, &self.config);
-        log::notice("reloaded", &[("daemons", &self.config.daemons.len())]);
-        Ok(())
-    }
-
-    /// The segment's socket may be another one now.
-    fn register_ports(&mut self) -> anyhow::Result<()> {
-        for (port, fd) in self.ports.descriptors() {
-            if port == Port::Segment {
-                // Gone with its socket if that was replaced, else to be made anew.
-                drop(self.poll.registry().deregister(&mut SourceFd(&fd)));
-                self.poll
-                    .registry()
-                    .register(&mut SourceFd(&fd), SEGMENT, Interest::READABLE)?;
-            }
-        }
-        self.data_ready = true;
-        Ok(())
     }
 
     fn log_status(&self) {

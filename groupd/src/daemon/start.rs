@@ -1,5 +1,6 @@
 //! How a daemon comes up: what it reads, what it opens, and in which order.
 
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -16,7 +17,9 @@ use unixproc::log;
 use unixproc::ready::Notify;
 use unixproc::signal::Signals;
 
-use super::{CONTROL, DATA, Daemon, LISTENERS, SEGMENT, SESSIONS, SIGNALS, Stop, TOKEN};
+use super::{
+    CONTROL, DATA, Daemon, LISTENERS, RELOADED, Reload, SEGMENT, SESSIONS, SIGNALS, Stop, TOKEN,
+};
 use crate::bus::{Bus, SUBMIT_BYTES_MAX};
 use crate::config::{self, Config};
 use crate::key;
@@ -58,7 +61,10 @@ impl Source {
 
 fn config_file(path: &Path) -> anyhow::Result<Config> {
     let text = conf::load(path)?;
-    Ok(config::parse(&path.display().to_string(), &text)?)
+    let name = path.display().to_string();
+    let config = config::parse(&name, &text)?;
+    config.check_machine(&name)?;
+    Ok(config)
 }
 
 impl Daemon {
@@ -76,62 +82,40 @@ impl Daemon {
             log::notice("directive-ignored", &[("reason", ignored)]);
         }
         let origin = Instant::now();
-        let now = Time(0);
-        let own = &config.daemons[me];
         let key = read_key(&config, me)?;
+        let sealed = key.is_some();
         let ports = Ports::open(config.layout(me))?;
         let endpoints = Endpoints::open(&config, me, socket, inherited)?;
         let mut state = open_state(&config, me);
-        let earlier = state.as_ref().map(StateFile::state).unwrap_or_default();
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let incarnation = (wall.as_nanos() as u64).max(earlier.incarnation.saturating_add(1));
-        if let Some(file) = &mut state {
-            file.store(State {
-                incarnation,
-                ..earlier
-            })
-            .context("StateDir")?;
-        }
-
-        let sealed = key.is_some();
+        let life = begin_life(state.as_mut())?;
         let totem = Totem::new(
-            totem::config::Config {
-                me: own.id(),
-                members: config.members(),
-                key,
-                timers: config.timers(),
-                datagram_bytes: config.settings.datagram_bytes,
-                receive_buffer_bytes: ports.receive_buffer_bytes(),
-                submit_bytes_max: SUBMIT_BYTES_MAX,
-                compatibility: PROTOCOL,
-            },
-            totem::config::Start {
-                incarnation: Incarnation(incarnation),
-                persisted_counter: earlier.counter,
-                clock_seconds: wall.as_secs(),
-                seed: rand::random(),
-            },
-            now,
+            ring_config(&config, me, key, ports.receive_buffer_bytes()),
+            life,
+            Time(0),
         );
         let bus = Bus::new(totem, &config, me);
-        let name = DaemonName::new(own.name.as_bytes()).context("a checked name")?;
+        let name = &config.daemons[me].name;
+        let name = DaemonName::new(name.as_bytes()).context("a checked name")?;
         let sessions = Sessions::new(name, bounds(&config), SESSIONS);
 
         let poll = Poll::new()?;
+        let reload = Reload::new(poll.registry(), RELOADED)?;
         let mut listeners = endpoints.listeners;
         register(&poll, &ports, &signals, &mut listeners)?;
-        let path = endpoints.directory.join("control");
+        let path = endpoints.control;
         let mode = listen::mode(&config.settings);
         let control = ControlServer::bind(&path, mode, poll.registry(), CONTROL)
             .with_context(|| path.display().to_string())?;
         listen::give_to_group(&path, &config.settings)?;
+        let now = Time(0);
         let watchdog_at = notify.watchdog_interval().map(|_| now);
+        let offload = ports.offloads();
         let open = !sealed && !config.layout(me).local.ip().is_loopback();
         Ok(Daemon {
             source,
+            started_with: config.settings.clone(),
             config,
+            reload,
             me,
             poll,
             origin,
@@ -141,7 +125,7 @@ impl Daemon {
             listeners,
             questions: Questions::new(control),
             state,
-            incarnation,
+            incarnation: life.incarnation.0,
             sealed,
             notices: Notices::default(),
             signals,
@@ -150,6 +134,7 @@ impl Daemon {
             data_ready: true,
             token_ready: true,
             listeners_ready: true,
+            offload,
             accept_at: None,
             watchdog_at,
             open_at: open.then_some(now),
@@ -158,9 +143,50 @@ impl Daemon {
     }
 }
 
+/// Which life this is: greater than every earlier one, by what was stored or by the wall clock.
+fn begin_life(state: Option<&mut StateFile>) -> anyhow::Result<totem::config::Start> {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let earlier = state.as_ref().map(|file| file.state()).unwrap_or_default();
+    let incarnation = (wall.as_nanos() as u64).max(earlier.incarnation.saturating_add(1));
+    if let Some(file) = state {
+        file.store(State {
+            incarnation,
+            ..earlier
+        })
+        .context("StateDir")?;
+    }
+    Ok(totem::config::Start {
+        incarnation: Incarnation(incarnation),
+        persisted_counter: earlier.counter,
+        clock_seconds: wall.as_secs(),
+        seed: rand::random(),
+    })
+}
+
+/// What the ring is told of the file.
+fn ring_config(
+    config: &Config,
+    me: usize,
+    key: Option<totem::config::Key>,
+    receive_buffer_bytes: usize,
+) -> totem::config::Config {
+    totem::config::Config {
+        me: config.daemons[me].id(),
+        members: config.members(),
+        key,
+        timers: config.timers(),
+        datagram_bytes: config.settings.datagram_bytes,
+        receive_buffer_bytes,
+        submit_bytes_max: SUBMIT_BYTES_MAX,
+        compatibility: PROTOCOL,
+    }
+}
+
 /// What all daemons of a ring must have in common beside the key: the version of what groupd's
 /// daemons say to each other.
-const PROTOCOL: u64 = 1;
+const PROTOCOL: u64 = 2;
 
 fn register(
     poll: &Poll,
@@ -201,16 +227,19 @@ pub(super) fn bounds(config: &Config) -> Bounds {
 /// The key of the file, or the usual one if it exists.
 fn read_key(config: &Config, me: usize) -> anyhow::Result<Option<totem::config::Key>> {
     if let Some(path) = &config.settings.key {
-        let key = key::read(path)?;
-        return key
-            .map(Some)
-            .with_context(|| format!("{}: no such file", path.display()));
+        return key::required(path.text.as_ref()).map(Some);
     }
     match key::read(key::DEFAULT_PATH.as_ref()) {
         // A user's own ring on the loopback needs no key of the system.
-        Err(_) if config.layout(me).local.ip().is_loopback() => Ok(None),
+        Err(error) if config.layout(me).local.ip().is_loopback() && is_denied(&error) => Ok(None),
         result => result,
     }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The state of earlier lives, from where the file says, or the first place that can be written.
@@ -222,7 +251,16 @@ fn open_state(config: &Config, me: usize) -> Option<StateFile> {
     let mut reasons = Vec::new();
     for directory in directories {
         match StateFile::open(&directory, &config.daemons[me].name) {
-            Ok(file) => return Some(file),
+            Ok(file) => {
+                if !reasons.is_empty() {
+                    let (directory, reasons) = (directory.display(), reasons.join("; "));
+                    log::notice(
+                        "state-kept-elsewhere",
+                        &[("directory", &directory), ("reason", &reasons)],
+                    );
+                }
+                return Some(file);
+            }
             Err(error) => reasons.push(format!("{error:#}")),
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
 use group::{Address, GroupName, Name, Options, Service, Session};
+use groupd::control;
 use unixproc::exit::{Failure, USAGE};
 
 /// Ask groupd, and use it by hand.
@@ -31,7 +32,7 @@ pub(crate) struct Place {
     #[arg(short, long, value_name = "WHERE", global = true)]
     socket: Option<String>,
 
-    /// Where groupd answers questions; otherwise `control` beside the socket
+    /// Where groupd answers questions; otherwise beside the socket of its clients
     #[arg(long, value_name = "PATH", global = true)]
     control: Option<PathBuf>,
 }
@@ -159,7 +160,7 @@ pub(crate) struct Flood {
 
 #[derive(Debug, Group)]
 pub(crate) struct Keygen {
-    /// The file, which must not exist
+    /// The file, which must not exist; - for stdout
     #[arg(default_value = "/etc/groupd/key")]
     pub(crate) file: PathBuf,
 }
@@ -188,10 +189,10 @@ impl Place {
             let message = format!("{address} has no control socket beside it; give --control PATH");
             return Err(Failure::usage(&message));
         };
-        let beside = socket.with_file_name("control");
+        let beside = control::beside(&socket);
         match (address, Address::default().path()) {
             // /tmp/PORT may be the second socket of a daemon whose own one is elsewhere.
-            (Address::Port(_), Some(own)) if !beside.exists() => Ok(own.with_file_name("control")),
+            (Address::Port(_), Some(own)) if !beside.exists() => Ok(control::beside(&own)),
             _ => Ok(beside),
         }
     }

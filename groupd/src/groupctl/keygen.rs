@@ -1,4 +1,4 @@
-//! `keygen`: 32 random bytes in a file that only its owner can read.
+//! `keygen`: 32 random bytes, in a file that only its owner can read or on stdout.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -18,6 +18,11 @@ const KEY_BYTES: usize = 32;
 
 pub(crate) fn run(args: &Keygen) -> Result<u8, Failure> {
     let path = &args.file;
+    if path == Path::new("-") {
+        let key = random_key().map_err(|error| Failure::new(USAGE, error))?;
+        crate::print(&format!("{key}\n"))?;
+        return Ok(DONE);
+    }
     match write_key(path) {
         Ok(()) => {
             crate::print(&format!(
@@ -38,10 +43,16 @@ pub(crate) fn run(args: &Keygen) -> Result<u8, Failure> {
     }
 }
 
-fn write_key(path: &Path) -> anyhow::Result<()> {
-    let name = || path.display().to_string();
+/// A new key, in hexadecimal digits.
+fn random_key() -> anyhow::Result<String> {
     let mut key = [0; KEY_BYTES];
     SysRng.try_fill_bytes(&mut key).context("no random bytes")?;
+    Ok(hex(&key))
+}
+
+fn write_key(path: &Path) -> anyhow::Result<()> {
+    let name = || path.display().to_string();
+    let key = random_key()?;
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     }
@@ -51,7 +62,7 @@ fn write_key(path: &Path) -> anyhow::Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(name)?;
-    let written = writeln!(file, "{}", hex(&key)).and_then(|()| file.sync_all());
+    let written = writeln!(file, "{key}").and_then(|()| file.sync_all());
     if written.is_err() {
         // Half a key is worse than none; the first error is the one to tell.
         let _ = fs::remove_file(path);

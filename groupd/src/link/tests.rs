@@ -88,10 +88,6 @@ fn burst_without_offload() {
 fn failing_offload_is_retired_and_the_burst_still_arrives() {
     let mut sender = socket(1, true);
     let mut receiver = socket(2, true);
-    if !sender.offloads() {
-        eprintln!("skipped: this kernel has no UDP_SEGMENT");
-        return;
-    }
     sender.retire_offload(&io::Error::from_raw_os_error(libc::EINVAL), 1000);
     assert_eq!(sender.burst_bytes(999), 999 * SEGMENTS_MAX);
     assert_eq!(sender.burst_bytes(1000), 1000);
@@ -107,8 +103,33 @@ fn failing_offload_is_retired_and_the_burst_still_arrives() {
 }
 
 #[test]
-fn datagrams_longer_than_the_route_allows_are_sent_without_offload() {
-    // Two of them do not fit one UDP packet's length, and the loopback's MTU is 65536.
+fn a_burst_that_the_kernel_refuses_is_sent_without_offload() {
+    let mut sender = socket(1, true);
+    let mut receiver = socket(2, true);
+    assert!(
+        sender.offloads(),
+        "UDP_SEGMENT is in every kernel since 4.18"
+    );
+    // The kernel refuses bursts on a socket without checksums: EINVAL.
+    set_option(sender.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+    let bytes = burst(20, 1000);
+    sender.send(&[receiver.local()], &bytes, 1000);
+    let datagrams = receive(&mut receiver, 20);
+    let arrived: Vec<u8> = datagrams.into_iter().flat_map(|(_, bytes)| bytes).collect();
+    assert_eq!(arrived, bytes);
+    assert_eq!(
+        sender.burst_bytes(1000),
+        1000,
+        "no burst of that length again"
+    );
+    assert_eq!(
+        (sender.counters().sent, sender.counters().send_failed),
+        (20, 0)
+    );
+}
+
+#[test]
+fn datagrams_of_which_two_are_too_long_for_one_burst_arrive() {
     let mut sender = socket(1, true);
     let mut receiver = socket(2, true);
     let bytes = burst(3, 60_000);

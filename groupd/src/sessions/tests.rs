@@ -191,6 +191,25 @@ fn silence_in_the_handshake_ends_it() {
 }
 
 #[test]
+fn a_handshake_does_not_age_while_the_ring_takes_nothing() {
+    let mut bench = Bench::new(BOUNDS);
+    let mut patient = bench.connect(Time(0));
+    patient.write_all(&greeting(b"patient")).unwrap();
+    bench.edges();
+    bench.sessions.hold(Time(1));
+    let late = Time(0) + STEP_TIMEOUT * 5;
+    bench.sessions.hold(late);
+    assert_eq!(bench.sessions.poll_timeout(), None);
+    bench.sessions.handle_timeout(late);
+    assert!(!is_closed(&mut patient));
+
+    bench.turn(late);
+    assert_eq!(read(&mut patient), b"\x05NULL ");
+    bench.sessions.handle_timeout(late + STEP_TIMEOUT);
+    assert!(is_closed(&mut patient), "it ages again");
+}
+
+#[test]
 fn sessions_have_their_turn_one_after_the_other() {
     let mut bench = Bench::new(BOUNDS);
     let (greedy, mut greedy_end) = bench.login(b"greedy");

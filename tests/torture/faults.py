@@ -168,7 +168,7 @@ KINDS = {
     "cut one host": cut,
     "cut all hosts": cut_all,
     "full journal": full("state", lambda torture: torture.logger_hosts),
-    "full files": full("logs", lambda torture: torture.logger_hosts),
+    "full files": full("logs", lambda torture: torture.file_hosts),
     "full spool": full("spool", lambda torture: torture.hosts),
     "clock an hour off": clock,
     "HUP logger": hang_up,

@@ -27,6 +27,8 @@ LINES_PER_SECOND = 800
 LOGGER_NAMES = {"majority": ("a", "b", "c"), "none": ("a", "b")}
 # A fault waits so long for a moment with data in flight.
 FLYING_SECONDS = 0.5
+# The last of three loggers keeps no file in so many of the runs.
+WITNESS_SHARE = 0.3
 # After the last fault: how long until everything must be everywhere.
 HEALED_SECONDS = 90
 # A logpub at the end of its input that gets nothing through for a while leaves the rest in the spool
@@ -62,8 +64,11 @@ class Torture:
             Host(number, anchor, self.scratch / f"host{number}", small=number != 2)
             for number, anchor in enumerate(anchors, 1)
         ]
-        names = LOGGER_NAMES[self.options.quorum]
-        self.logger_hosts = self.hosts[: len(names)]
+        names = list(LOGGER_NAMES[self.options.quorum])
+        self.logger_hosts = self.file_hosts = self.hosts[: len(names)]
+        self.witness = self.majority and self.chance.random() < WITNESS_SHARE
+        if self.witness:
+            self.file_hosts = self.logger_hosts[:-1]
         self.groupds = [self.make_groupd(host) for host in self.hosts]
         self.loggers = [self.make_logger(host, name, names) for host, name in zip(self.hosts, names)]
         for process in self.groupds + self.loggers:
@@ -77,10 +82,11 @@ class Torture:
         return Process(host, f"groupd{host.number}", argv, preload=self.options.preload)
 
     def make_logger(self, host, name, names):
+        listed = [*names[:-1], f"{names[-1]}:witness"] if self.witness else names
         file_name = "log.%Y%m%d-%H%M" if self.options.seconds > 300 else "log.%Y%m%d-%H%M%S"
         config = host.directory / "spreadlogd.conf"
         config.write_text(
-            f"Name = {name}\nLoggers = {' '.join(names)}\nQuorum = {self.options.quorum}\n"
+            f"Name = {name}\nLoggers = {' '.join(listed)}\nQuorum = {self.options.quorum}\n"
             f"StateDir = {host.directory}/state\n"
             f"Spread {{\n    Port = 4803\n    Log {{ Group = web File = {host.directory}/logs/{file_name} }}\n}}\n"
         )
@@ -129,7 +135,7 @@ class Torture:
     # --- what holds at any moment
 
     def logs(self):
-        return [check.Log(host.directory / "logs") for host in self.logger_hosts]
+        return [check.Log(host.directory / "logs") for host in self.file_hosts]
 
     def in_flight(self):
         """Bytes that the sources have written and that stand in no logger's file."""
@@ -261,9 +267,12 @@ class Torture:
     def judge(self):
         """Exactly once, in order, and in every file."""
         self.look_at_files()
+        # A logger that is alone has no clock but its own, so with Quorum = none names may be wrong.
+        if self.majority and self.misnamed():
+            raise Failure(f"named by a wrong clock: {' '.join(self.misnamed())}")
         expected = {p.name.encode(): p.count()[0] for p in self.finished}
         swapped = 0
-        for host, log in zip(self.logger_hosts, self.logs()):
+        for host, log in zip(self.file_hosts, self.logs()):
             findings, out_of_order = check.once(log.lines(), expected, in_order=self.majority)
             swapped += out_of_order
             if findings:
@@ -272,25 +281,36 @@ class Torture:
         return sum(expected.values()), swapped
 
     def look_at_files(self):
-        wrong = check.same([host.directory / "logs" for host in self.logger_hosts]) if self.majority else []
+        wrong = check.same([host.directory / "logs" for host in self.file_hosts]) if self.majority else []
         if wrong:
             raise Failure("; ".join(wrong))
 
     def verify(self):
         """The loggers' own opinion of each file, and of the others' files of that name."""
-        for host in self.logger_hosts:
-            others = [other for other in self.logger_hosts if other is not host and self.majority]
+        for host in self.file_hosts:
+            others = [other for other in self.file_hosts if other is not host and self.majority]
             for name in sorted(os.listdir(host.directory / "logs")):
                 paths = [one.directory / "logs" / name for one in (host, *others)]
                 run(self.bin / "spreadlogd", "-c", host.directory / "spreadlogd.conf", "--verify", *paths)
+
+    def misnamed(self):
+        """Files named for a time that was not within the run: a wrong clock has decided."""
+        now = time.time()
+        first, last = now - self.seconds() - faults.HOUR / 2, now + faults.HOUR / 2
+        stamps = {name: name.split(".")[1] for log in self.logs() for name, _ in log.files}
+        bounds = [time.strftime("%Y%m%d-%H%M%S", time.gmtime(at)) for at in (first, last)]
+        return sorted(name for name, stamp in stamps.items() if not bounds[0] <= stamp <= bounds[1])
 
     def report(self, lines, swapped):
         hits = self.hits.values()
         print(f"ok: torture {self.options.quorum}: seed {self.options.seed}, {self.seconds():.0f} s, "
               f"{sum(map(len, hits))} faults with data in flight, {lines} lines once in each of "
-              f"{len(self.loggers)} logs, {self.samples} looks at the files")
+              f"{len(self.file_hosts)} logs{', with a witness' if self.witness else ''}, "
+              f"{self.samples} looks at the files")
         if not self.majority:
             print(f"    the order of a publisher goes back {swapped} times, as Quorum = none allows")
+        if self.misnamed():
+            print(f"    named by a wrong clock: {' '.join(self.misnamed())}")
         for kind, flying in self.hits.items():
             middle = sorted(flying)[len(flying) // 2]
             print(f"    {kind:20} {len(flying):4} times, {middle} bytes in flight in the middle case")

@@ -6,28 +6,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use imgcache::control::{Answer, Failure, Request as Question, Status};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use purges::{Fate, Waiting};
 use status::ControlServer;
 use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
 use unixproc::signal::{Signal, Signals};
 
-use crate::access_log::Lines;
 use crate::answers;
-use crate::bus::{Bus, News, Order as BusOrder};
-use crate::cache::Cache;
-use crate::config::{AccessLog, Config};
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::orders::{Confirming, ORDERS_MAX, answer_order, carry_out};
 use crate::origins;
-use crate::server::{Server, listen};
-use crate::shared::{Content, Order, ReturnAddress, Shared, now_ms};
-use crate::store::Store;
+use crate::shared::{Order, Shared, now_ms};
+use crate::start::{listen_all, open_cache, open_log, start_loops};
 use crate::walk::Walk;
 
 const SIGNALS: Token = Token(0);
@@ -47,12 +44,6 @@ const STATUS: Duration = Duration::from_secs(5);
 /// An orderly stop takes no longer than this.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bound: purges that clients have asked for and that are not confirmed yet.
-const ORDERS_MAX: usize = 64;
-
-/// Caches have this long to confirm a purge that a client has asked for.
-const CONFIRM_TIME: Duration = Duration::from_secs(5);
-
 /// The program at work.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -62,8 +53,8 @@ pub(crate) struct Daemon {
     /// The file of the configuration, to be read again.
     file: PathBuf,
     control: ControlServer,
-    bus: Option<Bus>,
-    shared: Arc<Shared>,
+    pub(crate) bus: Option<Bus>,
+    pub(crate) shared: Arc<Shared>,
     loops: Vec<JoinHandle<io::Result<()>>>,
     waker: Arc<Waker>,
     walk: Option<Walk>,
@@ -71,20 +62,12 @@ pub(crate) struct Daemon {
     /// A sweep that is over, but for requests that were under way before it.
     swept: Option<u64>,
     orders: Receiver<Order>,
-    confirming: Vec<Confirming>,
+    pub(crate) confirming: Vec<Confirming>,
     tick_at: Instant,
     status_at: Instant,
     last_status: String,
     started: Instant,
     stop_by: Option<Instant>,
-}
-
-/// A purge that a client waits for.
-#[derive(Debug)]
-struct Confirming {
-    waiting: Waiting,
-    reply: Option<ReturnAddress>,
-    deadline: Instant,
 }
 
 impl Daemon {
@@ -259,58 +242,7 @@ impl Daemon {
         }
     }
 
-    /// Has a purge carried out by all caches.
-    fn take_order(&mut self, order: Order, now: Instant) {
-        let Some(bus) = &mut self.bus else {
-            // There are no others.
-            let config = self.shared.config();
-            let done = carry_out(&self.shared.cache, &[order.purge], &config, "PURGE");
-            let (status, text) = match done {
-                Ok(count) => (200, format!("confirmed, {count} deleted\n")),
-                Err(error) => (502, format!("failed: {error}\n")),
-            };
-            order.reply.send(Content::Purged(status, text));
-            return self.start_sweep();
-        };
-        let many = self.confirming.len() >= ORDERS_MAX;
-        let sent = if many { None } else { bus.purge(&order.purge) };
-        let (Some(number), Some(own)) = (sent, bus.session_name()) else {
-            let text = "the bus is away, or busy: nobody has been told\n".to_owned();
-            return order.reply.send(Content::Purged(503, text));
-        };
-        self.confirming.push(Confirming {
-            waiting: Waiting::new(own, bus.group_name(), number, bus.members().to_vec(), now),
-            reply: Some(order.reply),
-            deadline: now + CONFIRM_TIME,
-        });
-    }
-
-    /// Tells clients what has become of their purges.
-    fn confirm(&mut self, news: &News, now: Instant) {
-        for confirming in &mut self.confirming {
-            let waiting = &mut confirming.waiting;
-            news.events
-                .iter()
-                .for_each(|event| waiting.handle(event, now));
-            if !waiting.is_done() && now < confirming.deadline {
-                continue;
-            }
-            let good = |fate: &Fate| matches!(fate, Fate::Confirmed(..) | Fate::Left);
-            let done = waiting.is_done() && waiting.caches.values().all(good);
-            let lines = waiting
-                .caches
-                .iter()
-                .map(|(name, fate)| format!("{name} {fate}\n"));
-            let text: String = lines.collect();
-            if let Some(reply) = confirming.reply.take() {
-                reply.send(Content::Purged(if done { 200 } else { 504 }, text));
-            }
-        }
-        self.confirming
-            .retain(|confirming| confirming.reply.is_some());
-    }
-
-    fn start_sweep(&mut self) {
+    pub(crate) fn start_sweep(&mut self) {
         let sweeps = self.shared.cache.lock().rules.to_sweep();
         if self.walk.is_some() || self.swept.is_some() || sweeps.is_none() {
             return;
@@ -489,94 +421,4 @@ impl Daemon {
             self.started.elapsed(),
         )
     }
-}
-
-/// One set of listeners for each loop.
-fn listen_all(config: &Config) -> anyhow::Result<Vec<Vec<mio::net::TcpListener>>> {
-    let mut all = Vec::new();
-    for _ in 0..config.loops {
-        let mut listeners = Vec::new();
-        for &address in &config.listen {
-            let listener = listen(address)
-                .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
-            listeners.push(listener);
-        }
-        all.push(listeners);
-    }
-    Ok(all)
-}
-
-fn open_cache(config: &Config) -> anyhow::Result<Arc<Cache>> {
-    let store = Store::open(&config.cache_root, config.cache_bytes_max)
-        .map_err(|error| anyhow::anyhow!("{}: {error}", config.cache_root.display()))?;
-    let cache = Cache::new(store, config.memory_bytes_max, config.on_isolation)?;
-    Ok(Arc::new(cache))
-}
-
-fn open_log(config: &Config, socket: Option<&str>) -> anyhow::Result<Option<Lines>> {
-    Ok(match &config.access_log {
-        None => None,
-        Some(AccessLog::File(path)) => {
-            let lines = Lines::to_file(path)
-                .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-            Some(lines)
-        }
-        Some(AccessLog::Group(group)) => {
-            let address = group::Address::find(socket, config.socket.as_deref())?;
-            Some(Lines::to_group(address, *group)?)
-        }
-    })
-}
-
-fn start_loops(
-    shared: &Arc<Shared>,
-    listeners: Vec<Vec<mio::net::TcpListener>>,
-    waker: &Arc<Waker>,
-) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
-    let mut loops = Vec::new();
-    for listeners in listeners {
-        let mut server = Server::new(shared, loops.len(), listeners)?;
-        shared.add_loop(Arc::clone(&server.waker), server.letters.clone());
-        let waker = Arc::clone(waker);
-        let run = move || {
-            let result = server.run();
-            // Whoever waits for the loops is to look.
-            let _ = waker.wake();
-            result
-        };
-        loops.push(thread::Builder::new().name("loop".to_owned()).spawn(run)?);
-    }
-    Ok(loops)
-}
-
-/// Does what an order says, and gives the answer.
-fn answer_order(cache: &Cache, order: &BusOrder, config: &Config) -> String {
-    let result = carry_out(cache, &order.purges, config, &order.sender.to_string());
-    match (result, &order.refused) {
-        (_, Some(error)) => format!("failed {error}\n"),
-        (Err(error), None) => format!("failed {error}\n"),
-        (Ok(removed), None) => format!("done {removed}\n"),
-    }
-}
-
-fn carry_out(
-    cache: &Cache,
-    purges: &[purges::Purge],
-    config: &Config,
-    by: &str,
-) -> io::Result<u64> {
-    let result = cache.purge(purges, config);
-    let number = cache.lock().rules.last();
-    log::info(
-        "purged",
-        &[
-            ("by", &by),
-            ("commands", &purges.len()),
-            ("number", &number),
-        ],
-    );
-    if let Err(error) = &result {
-        log::error("write-failed", &[("file", &"#rules"), ("error", error)]);
-    }
-    result
 }

@@ -1,6 +1,6 @@
 //! imgcache: a reverse proxy cache whose files are named like the URLs.
 //!
-//! `daemon` is the thread around the loops. `server` is a loop, `client` and `fetch` are its
+//! `daemon` is the thread around the loops, `orders` are the purges that it carries out. `server` is a loop, `client` and `fetch` are its
 //! connections; `serve`, `respond` and `send` answer requests, `forward` makes those to `origins`,
 //! `fill` stores responses. `cache` knows what is stored, `purging` deletes it, `store` has it
 //! within `space`, `root` has the files, `disk` waits for them, `walk` looks through them.
@@ -23,6 +23,7 @@ mod fill;
 mod forward;
 mod journal;
 mod network;
+mod orders;
 mod origins;
 mod purging;
 mod respond;
@@ -32,6 +33,7 @@ mod serve;
 mod server;
 mod shared;
 mod space;
+mod start;
 mod store;
 mod walk;
 

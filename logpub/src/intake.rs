@@ -65,6 +65,8 @@ pub(crate) struct Intake {
     /// Whether the last attempt to write failed.
     full: bool,
     throttle: log::Throttle,
+    /// Whether somebody has removed the lane.
+    gone: bool,
     /// The end of the input was seen; then, everything of it is in the lane.
     ending: bool,
     ended: bool,
@@ -100,6 +102,7 @@ impl Intake {
             retry_at: None,
             full: false,
             throttle: log::Throttle::new(REPORT_INTERVAL),
+            gone: false,
             ending: false,
             ended: false,
             counts: IntakeCounts::default(),
@@ -115,6 +118,12 @@ impl Intake {
     /// been left in the middle of a line: the rest of that line belongs to it.
     pub(crate) fn resume(&mut self, lane: &LaneWriter) {
         self.dropped_line_end = lane.gap().is_none();
+        self.gone = false;
+    }
+
+    /// Whether the lane is not there any more: another one is needed.
+    pub(crate) fn has_lost_lane(&self) -> bool {
+        self.gone
     }
 
     /// Whether nothing is left of the input, though the end of its last line may not be written.
@@ -257,6 +266,10 @@ impl Intake {
             self.full = false;
             return true;
         };
+        if error.kind() == io::ErrorKind::NotFound {
+            self.gone = true;
+            return false;
+        }
         self.reclaim(lane);
         if !self.full {
             // What is acknowledged of the last segment may have been the room that was needed.

@@ -4,7 +4,8 @@
 //! bytes and says what to send when, `bus` is the way to the loggers, `publisher` the loop.
 //!
 //! With one: `intake` brings stdin into a lane of the `spool`, an `outlet` publishes a lane by the
-//! protocol of `weblog::stream`, and `spooler` is the loop. Both rest on a `connection`.
+//! protocol of `weblog::stream`, `orphans` are the lanes that others have left, and `spooler` is the
+//! loop. Both ways rest on a `connection`.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod bus;
 mod connection;
 mod follow;
 mod intake;
+mod orphans;
 mod outlet;
 mod position;
 mod publisher;

@@ -322,3 +322,10 @@ fn random_name() -> anyhow::Result<PrivateName> {
     let number = u32::from_be_bytes(crate::spool::random()?);
     private_name(&format!("{number:08x}"))
 }
+
+/// Says that a lane cannot be used.
+pub(crate) fn report_lane(reader: Option<&LaneReader>, error: &io::Error) {
+    let lane = reader.map(|reader| reader.identity().name());
+    let fields: log::Fields = &[("lane", &lane.unwrap_or_default()), ("error", error)];
+    log::error("lane-unreadable", fields);
+}

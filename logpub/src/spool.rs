@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use group::GroupName;
+use unixproc::log;
 
 pub(crate) use contents::Contents;
 use gaps::Gaps;
@@ -71,10 +72,7 @@ impl Spool {
     /// # Errors
     /// It cannot be made.
     pub(crate) fn new(directory: &Path, group: GroupName) -> io::Result<Spool> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(directory)?;
+        make(directory)?;
         let spool = Spool {
             directory: directory.to_owned(),
             group,
@@ -89,6 +87,7 @@ impl Spool {
     /// # Errors
     /// No lane can be made.
     pub(crate) fn writer(&self, origin: &Origin) -> io::Result<(Identity, LaneWriter)> {
+        make(&self.directory)?;
         for directory in self.lanes()? {
             let Ok((identity, file)) = self.open_lane(&directory) else {
                 continue;
@@ -100,7 +99,14 @@ impl Spool {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
-                return Ok((identity, LaneWriter::new(&directory, lock)?));
+                match LaneWriter::new(&directory, lock) {
+                    Ok(writer) => return Ok((identity, writer)),
+                    // The input goes on in another one.
+                    Err(error) => {
+                        let fields: log::Fields = &[("lane", &identity.name()), ("error", &error)];
+                        log::error("lane-unreadable", fields);
+                    }
+                }
             }
         }
         let identity = Identity::new(origin.clone(), self.group)?;
@@ -257,6 +263,13 @@ impl Spool {
         }
         Ok((identity, file))
     }
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(directory)
 }
 
 /// Makes the files of a lane; gives the locked one.

@@ -1,13 +1,12 @@
 //! The loop of a logpub with a spool: from the input into its lane, from lanes to the loggers.
 //!
-//! Two outlets: one for the own lane, one for those of others, one after the other, which their
-//! processes have left behind. When the input has ended both are emptied, as far as the bus and
-//! the loggers allow, and what is left waits for the next logpub.
+//! The own lane has an outlet, and those that other processes have left behind have another. When
+//! the input has ended both are emptied, as far as the bus and the loggers allow, and what is left
+//! waits for the next logpub.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,9 +21,10 @@ use weblog::stream::MESSAGE_BYTES_MAX;
 
 use crate::args::Args;
 use crate::intake::Intake;
-use crate::outlet::Outlet;
+use crate::orphans::Orphans;
+use crate::outlet::{Outlet, report_lane};
 use crate::publisher::{REPORT_INTERVAL, SIGNALS_CAUGHT};
-use crate::spool::{Identity, LaneReader, LaneWriter, Settled, Spool, hex};
+use crate::spool::{Identity, LaneWriter, Spool, hex};
 
 const SIGNALS: Token = Token(0);
 const STDIN: Token = Token(1);
@@ -32,11 +32,11 @@ const OWN: Token = Token(2);
 const ORPHAN: Token = Token(3);
 const WAKER: Token = Token(4);
 
-/// How often lanes are looked for that nobody publishes.
-const ORPHANS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A lane that cannot be used now is looked at again after this time.
+/// A lane that another process publishes is asked for again after this time.
 const LANE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The own lane, if it could not be read, is opened again after this time.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// At the end, nothing may come through for so long, unless something else was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,10 +54,7 @@ pub(crate) struct Spooler {
     /// The own lane; none while the disk has no room for one.
     lane: Option<(Identity, LaneWriter)>,
     own: Outlet,
-    orphan: Outlet,
-    /// Lanes that could not be published, and when to try again. Bound: one for each lane.
-    put_off: BTreeMap<PathBuf, Instant>,
-    orphans_at: Instant,
+    orphans: Orphans,
     /// When to try again to get the own lane, or the right to publish it.
     lane_at: Instant,
     flush_after: Duration,
@@ -68,6 +65,8 @@ pub(crate) struct Spooler {
     /// When the end of the input was seen, and when anything was acknowledged last.
     ended_at: Option<Instant>,
     progress_at: Instant,
+    /// What somebody has removed before it was acknowledged.
+    lost_bytes: u64,
     /// Told to stop after the input had ended.
     stopping: bool,
     throttle: log::Throttle,
@@ -94,14 +93,12 @@ impl Spooler {
         let now = Instant::now();
         let mut spooler = Spooler {
             own: outlet("", OWN)?,
-            orphan: outlet("a", ORPHAN)?,
+            orphans: Orphans::new(outlet("a", ORPHAN)?, now),
             poll,
             signals,
             spool: spool.with_context(|| format!("no spool in {}", directory.display()))?,
             intake: intake.context("cannot read stdin")?,
             lane: None,
-            put_off: BTreeMap::new(),
-            orphans_at: now,
             lane_at: now,
             flush_after: Duration::from_millis(args.flush_ms),
             flush_at: None,
@@ -109,12 +106,13 @@ impl Spooler {
             drain_timeout: args.drain_timeout().unwrap_or(DRAIN_TIMEOUT),
             ended_at: None,
             progress_at: now,
+            lost_bytes: 0,
             stopping: false,
             throttle: log::Throttle::new(REPORT_INTERVAL),
         };
         match spooler.hold_lane(now) {
-            // Lanes that others have left may give it room.
-            Err(error) if error.kind() != io::ErrorKind::StorageFull => {
+            // Lanes that others have left may give it room; what cannot be published may be later.
+            Err(error) if spooler.lane.is_none() && !is_full(&error) => {
                 Err(error).with_context(|| format!("no lane in {}", directory.display()))
             }
             _ => Ok(spooler),
@@ -139,7 +137,7 @@ impl Spooler {
                 match event.token() {
                     STDIN => self.intake.handle_event(),
                     OWN => self.own.handle_event(),
-                    ORPHAN => self.orphan.handle_event(),
+                    ORPHAN => self.orphans.handle_event(),
                     _ => {}
                 }
             }
@@ -156,9 +154,11 @@ impl Spooler {
                 let worked = self.intake.work(lane, now);
                 worked.context("cannot read stdin")?;
             }
+            if self.intake.has_lost_lane() {
+                self.leave_lane();
+            }
             self.announce(now);
             self.publish(now);
-            self.adopt(now);
             if let Some(status) = self.finished(now) {
                 return Ok(status);
             }
@@ -183,11 +183,9 @@ impl Spooler {
         let now = Instant::now();
         let input = self.lane.as_ref().and_then(|_| self.intake.work_at(now));
         let no_lane = self.own.lane().is_none().then_some(self.lane_at);
-        let received = (self.own.is_readable() || self.orphan.is_readable()).then_some(now);
-        let orphan = self.orphan.lane().and_then(|_| self.orphan.retry_at());
-        let end = self.stuck_at();
-        let times = [input, no_lane, received, orphan, end, self.flush_at];
-        let bus = [self.own.retry_at(), Some(self.orphans_at)];
+        let received = self.own.is_readable().then_some(now);
+        let times = [input, no_lane, received, self.stuck_at(), self.flush_at];
+        let bus = [self.own.retry_at(), self.orphans.work_at(now)];
         let next = times.into_iter().chain(bus).flatten().min();
         next.map(|next| next.saturating_duration_since(now))
     }
@@ -206,7 +204,14 @@ impl Spooler {
         let Some((identity, _)) = &self.lane else {
             return Ok(());
         };
-        if let Some(reader) = self.spool.reader(identity)? {
+        let reader = match self.spool.reader(identity) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.leave_lane();
+                return Ok(());
+            }
+            reader => reader?,
+        };
+        if let Some(reader) = reader {
             let contents = self.own.open(reader)?;
             self.announced = contents.whole;
             if contents.end > contents.acknowledged {
@@ -216,6 +221,18 @@ impl Spooler {
             }
         }
         Ok(())
+    }
+
+    /// Somebody has removed the own lane, with what was in it: the input goes on in another one.
+    fn leave_lane(&mut self) {
+        let waiting = self.waiting_bytes();
+        if let Some((identity, _)) = self.lane.take() {
+            let fields: log::Fields = &[("lane", &identity.name()), ("lost-bytes", &waiting)];
+            log::error("lane-removed-by-others", fields);
+            self.lost_bytes += waiting;
+        }
+        self.own.close();
+        self.lane_at = Instant::now();
     }
 
     /// Tells the own outlet what there is to publish: soon, or at once if it fills a message.
@@ -243,7 +260,10 @@ impl Spooler {
     /// Sends and receives what can be.
     fn publish(&mut self, now: Instant) {
         let registry = self.poll.registry();
-        let mut progress = false;
+        let own = self.lane.as_ref().map(|(identity, _)| identity.name());
+        let mut progress = self
+            .orphans
+            .work(registry, &self.spool, own.as_deref(), now);
         match self.own.work(registry, now) {
             Ok(acknowledged) => progress |= acknowledged,
             Err(error) => {
@@ -251,111 +271,12 @@ impl Spooler {
                 if self.throttle.admit(now).is_some() {
                     report_lane(reader.as_ref(), &error);
                 }
-                self.lane_at = now + ORPHANS_INTERVAL;
-            }
-        }
-        if self.orphan.lane().is_some() {
-            match self.orphan.work(registry, now) {
-                Ok(acknowledged) => progress |= acknowledged,
-                Err(error) => {
-                    let reader = self.orphan.close();
-                    report_lane(reader.as_ref(), &error);
-                    if let Some(reader) = reader {
-                        self.put_off(&reader, now + REPORT_INTERVAL);
-                    }
-                }
+                self.lane_at = now + REOPEN_INTERVAL;
             }
         }
         if progress {
             self.progress_at = now;
         }
-    }
-
-    /// Looks for lanes that nobody publishes, one after the other.
-    fn adopt(&mut self, now: Instant) {
-        if self.orphan.lane().is_some() {
-            if !self.orphan.is_drained() {
-                return;
-            }
-            if let Some(reader) = self.orphan.close() {
-                self.settle(&reader, now);
-            }
-            self.orphans_at = now;
-        }
-        if now < self.orphans_at {
-            return;
-        }
-        self.orphans_at = now + ORPHANS_INTERVAL;
-        self.put_off.retain(|_, at| *at > now);
-        match self.find_orphan(now) {
-            Ok(true) => {}
-            Ok(false) => self.orphan.hang_up(),
-            Err(error) => {
-                if self.throttle.admit(now).is_some() {
-                    log::warning("spool-unreadable", &[("error", &error)]);
-                }
-            }
-        }
-    }
-
-    /// Takes the first lane that has anything to publish; gives whether there is one.
-    fn find_orphan(&mut self, now: Instant) -> io::Result<bool> {
-        let own = self.lane.as_ref().map(|(identity, _)| identity.name());
-        for directory in self.spool.lanes()? {
-            let name = directory.file_name().and_then(|name| name.to_str());
-            if name == own.as_deref() || self.put_off.contains_key(&directory) {
-                continue;
-            }
-            // One that cannot be opened may belong to another group, or be gone by now.
-            let Ok(Some(reader)) = self.spool.reader_of(&directory) else {
-                continue;
-            };
-            match self.orphan.open(reader) {
-                Ok(contents) if contents.whole > contents.acknowledged => {
-                    let waiting = contents.whole - contents.acknowledged;
-                    let fields: log::Fields = &[("lane", &name.unwrap_or("")), ("bytes", &waiting)];
-                    log::notice("lane-adopted", fields);
-                    return Ok(true);
-                }
-                Ok(_) => {
-                    if let Some(reader) = self.orphan.close() {
-                        self.settle(&reader, now);
-                    }
-                }
-                Err(error) => {
-                    log::error(
-                        "lane-unreadable",
-                        &[("lane", &name.unwrap_or("")), ("error", &error)],
-                    );
-                    self.put_off.insert(directory, now + REPORT_INTERVAL);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// A lane of others has nothing to publish at present.
-    fn settle(&mut self, reader: &LaneReader, now: Instant) {
-        let lane = reader.identity().name();
-        match self.spool.settle(reader) {
-            Ok(Settled::Removed) => log::info("lane-removed", &[("lane", &lane)]),
-            Ok(Settled::More { ended_line }) => {
-                if ended_line {
-                    log::warning("line-without-end", &[("lane", &lane)]);
-                }
-                self.orphans_at = now;
-            }
-            Ok(Settled::Kept) => self.put_off(reader, now + ORPHANS_INTERVAL),
-            Err(error) => {
-                report_lane(Some(reader), &error);
-                self.put_off(reader, now + REPORT_INTERVAL);
-            }
-        }
-    }
-
-    fn put_off(&mut self, reader: &LaneReader, until: Instant) {
-        let directory = self.spool.path_of(reader.identity());
-        self.put_off.insert(directory, until);
     }
 
     /// When the end is given up, unless something comes through; none before the end.
@@ -372,11 +293,11 @@ impl Spooler {
         if self.ended_at.is_none() {
             self.ended_at = Some(now);
             // What others have left is part of the end: a last look.
-            self.orphans_at = now;
+            self.orphans.look_at(now);
             return None;
         }
-        let looked = now < self.orphans_at && self.orphan.lane().is_none();
-        let drained = self.intake.has_ended() && self.own.is_drained() && looked;
+        let no_orphan = self.orphans.is_idle(now);
+        let drained = self.intake.has_ended() && self.own.is_drained() && no_orphan;
         let late = self.stuck_at().is_some_and(|at| at <= now);
         if !drained && !late && !self.stopping {
             return None;
@@ -388,7 +309,7 @@ impl Spooler {
             ];
             log::warning("left-in-spool", fields);
         }
-        let dropped = self.intake.counts().dropped_bytes > 0;
+        let dropped = self.intake.counts().dropped_bytes > 0 || self.lost_bytes > 0;
         let log = if dropped { log::notice } else { log::info };
         self.log_counts("finished", log);
         if drained {
@@ -416,7 +337,7 @@ impl Spooler {
         let lane = self.lane.as_ref().map(|(_, lane)| lane);
         // What cannot be read is not known, and will be reported when it is published.
         let own = lane.map_or(0, |lane| lane.waiting_bytes().unwrap_or(0));
-        own + self.orphan.waiting_bytes()
+        own + self.orphans.waiting_bytes()
     }
 
     /// Logs the counts.
@@ -443,8 +364,7 @@ impl Spooler {
     }
 }
 
-fn report_lane(reader: Option<&LaneReader>, error: &io::Error) {
-    let lane = reader.map(|reader| reader.identity().name());
-    let fields: log::Fields = &[("lane", &lane.unwrap_or_default()), ("error", error)];
-    log::error("lane-unreadable", fields);
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

@@ -12,7 +12,7 @@ StateDir = $scratch
 CONF
 {
     printf 'Name = a\nLoggers = a\nStateDir = %s/state\nSpread {\n' "$scratch"
-    for group in wait cut left all end stop bound file block drop again; do
+    for group in wait cut left all end stop bound removed file block drop again; do
         echo "    Log { Group = $group File = $scratch/log.$group }"
     done
     echo '}'
@@ -230,6 +230,24 @@ until_true 20 'the line behind the gap' grep -q 'after the gap' "$log"
 [ $(($(lines "$log") + before)) -eq 50001 ] || fail "$(lines "$log") lines there and $before dropped"
 grep -vqE '^(numbered line 1[0-9]{5}|after the gap)$' "$log" && fail 'half a line is in the log'
 echo "ok: --queue-bytes bounds what waits; $before lines dropped, counted over a kill"
+
+# --- somebody removes the spool of a running logpub
+scene removed
+exec 7<>"$scratch/one"
+publisher one
+echo 'before' >&7
+until_true 10 'the first line' has_lines 1
+rm -r "$spool"
+seq 1 700000 >&7
+until_true 20 'it is noticed' grep -q lane-removed-by-others "$scratch/logpub.err"
+echo 'after' >&7
+exec 7>&-
+# 1 if anything had not been sent.
+wait $publisher
+[ $? -le 1 ] || fail 'logpub does not end in order without its spool'
+until_true 20 'the last line' grep -q after "$log"
+has_lanes 0 || fail "a lane is left: $(ls -R "$spool")"
+echo 'ok: where the spool was removed, the input goes on in a new one'
 
 # --- other inputs than pipes
 scene file

@@ -27,7 +27,7 @@ class Host:
         self.anchor = anchor
         self.directory = Path(directory)
         self.socket = self.directory / "socket"
-        self.full = set()
+        self.full, self.was_full = set(), 0
         self.small = small
         for disk in ("state", "logs", "spool"):
             path = self.directory / disk
@@ -60,6 +60,11 @@ class Host:
     def free(self, disk):
         run("mount", "-o", f"remount,size={ROOMY_BYTES}", self.directory / disk)
         self.full.discard(disk)
+        self.was_full = time.monotonic()
+
+    def full_since(self, moment):
+        """Whether a disk is full, or was at some time after this moment."""
+        return bool(self.full) or self.was_full > moment
 
     def plug(self, state):
         """The cable to the switch: up or down."""
@@ -86,6 +91,7 @@ class Process:
     def start(self):
         with open(self.log, "ab") as log:
             self.log_begin = log.tell()
+            self.started = time.monotonic()
             self.child = subprocess.Popen(
                 self.argv, stdin=self.stdin, stdout=log, stderr=log, env=self.environment
             )

@@ -166,7 +166,7 @@ class Torture:
             code = process.child.poll()
             if code is None or process.ending:
                 continue
-            if code != NOT_ALL_THROUGH and not (code == 1 and process.host.full):
+            if code != NOT_ALL_THROUGH and not (code == 1 and process.host.full_since(process.started)):
                 raise Failure(f"{process.name} ended by itself with {code}")
             self.note(f"{process.name} ended with {code}")
             process.ending = True

@@ -206,6 +206,9 @@ fn join_address(port: Option<Word>, host: Option<Word>) -> Result<Option<String>
     let (word, address) = match (port, host) {
         (None, None) => return Ok(None),
         (Some(port), None) => (port.clone(), port.text),
+        (Some(port), Some(host)) if port.text.contains('@') => {
+            return Err(host.error(format!("Port {:?} names a host already", port.text)));
+        }
         (port, Some(host)) => {
             let port = port.as_ref().map_or(SPREAD_PORT, |port| &port.text);
             (host.clone(), format!("{port}@{}", host.text))

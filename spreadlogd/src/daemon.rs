@@ -104,7 +104,15 @@ impl Daemon {
         )?;
         let notify = Notify::from_env()?;
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
-        let outputs = Outputs::new(poll.registry().try_clone()?, FIRST_PIPE, false);
+        let outputs = {
+            let pipe_bytes_max = config.queue_bytes_max / 2;
+            Outputs::new(
+                poll.registry().try_clone()?,
+                FIRST_PIPE,
+                false,
+                pipe_bytes_max,
+            )
+        };
         let now = Instant::now();
         let mut daemon = Daemon {
             poll,
@@ -144,7 +152,10 @@ impl Daemon {
     /// Tells whoever waits that the program does its work.
     pub(crate) fn announce(&self) {
         let groups: usize = self.config.buses.iter().map(|bus| bus.logs.len()).sum();
-        log::notice("ready", &[("buses", &self.buses.len()), ("logs", &groups)]);
+        let config = self.config_path.as_ref();
+        let config = config.map_or("-".to_owned(), |path| path.display().to_string());
+        let fields: log::Fields = &[("config", &config), ("logs", &groups)];
+        log::notice("ready", fields);
         self.notify.ready();
     }
 

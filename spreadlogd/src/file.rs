@@ -326,7 +326,7 @@ impl LogFile {
             Ok(length) if length >= half && file.set_len(length - half).is_ok() => {
                 self.queue.take_back_half_line();
             }
-            // Not a regular file: the line goes on where it stopped.
+            // Not a regular file: if it is the same when it is opened again, the line goes on there.
             _ => {}
         }
     }

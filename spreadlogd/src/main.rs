@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use group::Address;
 use unixproc::exit::{self, Failure};
 use unixproc::pidfile::Pidfile;
 use unixproc::{background, log};
@@ -53,6 +54,10 @@ fn run() -> Result<u8, Failure> {
         log::Level::from_flags(args.verbose, args.quiet),
     );
     let (config, path) = read_config(&args)?;
+    for bus in &config.buses {
+        Address::find(args.socket.as_deref(), bus.address.as_deref())
+            .map_err(|error| Failure::new(exit::USAGE, error))?;
+    }
     if args.check {
         return print("configuration ok\n");
     }

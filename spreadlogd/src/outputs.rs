@@ -48,6 +48,9 @@ pub(crate) struct Outputs {
     next_token: usize,
     /// Commands that have been told to end by the end of their input.
     ending: Vec<Child>,
+    /// Bound: bytes that wait for all pipes together, if there is anything else to write to. What
+    /// comes for one that has its share is dropped, so that one that hangs does not stop the others.
+    pipe_bytes_max: usize,
     queued_bytes: usize,
     written_bytes: u64,
     nobody_reads: bool,
@@ -55,7 +58,12 @@ pub(crate) struct Outputs {
 
 impl Outputs {
     /// Nothing is open yet; pipes take tokens from `first_token` on.
-    pub(crate) fn new(registry: Registry, first_token: Token, kept: bool) -> Outputs {
+    pub(crate) fn new(
+        registry: Registry,
+        first_token: Token,
+        kept: bool,
+        pipe_bytes_max: usize,
+    ) -> Outputs {
         Outputs {
             registry,
             kept,
@@ -66,6 +74,7 @@ impl Outputs {
             pipes: Vec::new(),
             next_token: first_token.0,
             ending: Vec::new(),
+            pipe_bytes_max,
             queued_bytes: 0,
             written_bytes: 0,
             nobody_reads: false,
@@ -114,15 +123,27 @@ impl Outputs {
             }
             Destination::Stdout => {
                 let index = self.pipe(Reader::Stdout);
-                self.pipes[index].append(lines);
+                self.append_to_pipe(index, lines, now);
             }
             Destination::Command(command) => {
                 let index = match self.pipes.iter().position(|pipe| pipe.is_command(command)) {
                     Some(index) => index,
                     None => self.pipe(Reader::Command(command.to_owned())),
                 };
-                self.pipes[index].append(lines);
+                self.append_to_pipe(index, lines, now);
             }
+        }
+    }
+
+    fn append_to_pipe(&mut self, index: usize, lines: &[u8], now: Instant) {
+        let alone = self.pipes.len() == 1 && self.files.is_empty();
+        let share = self.pipe_bytes_max / self.pipes.len();
+        let pipe = &mut self.pipes[index];
+        if alone || pipe.queued_bytes() + lines.len() <= share {
+            pipe.append(lines);
+        } else {
+            self.queued_bytes -= lines.len();
+            pipe.drop_lines(lines, now);
         }
     }
 
@@ -366,6 +387,7 @@ impl Outputs {
             let fields: log::Fields = &[
                 ("file", pipe.reader()),
                 ("queued-bytes", &pipe.queued_bytes()),
+                ("dropped-bytes", &pipe.dropped_bytes()),
             ];
             log::notice("status", fields);
         }

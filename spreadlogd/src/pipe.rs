@@ -15,6 +15,9 @@ use crate::queue::Queue;
 /// A command that ended is started again after this time.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
+/// What cannot be written is logged this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What reads the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
@@ -45,6 +48,10 @@ pub(crate) struct LogPipe {
     former: Option<Child>,
     queue: Queue,
     restart_at: Option<Instant>,
+    throttle: log::Throttle,
+    /// Bytes of lines that came when too many waited.
+    dropped_bytes: u64,
+    dropped_throttle: log::Throttle,
 }
 
 /// What came of an attempt to write.
@@ -67,6 +74,9 @@ impl LogPipe {
             former: None,
             queue: Queue::default(),
             restart_at: None,
+            throttle: log::Throttle::new(REPORT_INTERVAL),
+            dropped_bytes: 0,
+            dropped_throttle: log::Throttle::new(REPORT_INTERVAL),
         }
     }
 
@@ -113,6 +123,24 @@ impl LogPipe {
         self.queue.append(lines);
     }
 
+    /// Does not queue these lines, because their reader is too slow, and says so.
+    pub(crate) fn drop_lines(&mut self, lines: &[u8], now: Instant) {
+        self.dropped_bytes += lines.len() as u64;
+        if self.dropped_throttle.admit(now).is_some() {
+            let fields: log::Fields = &[
+                ("file", &self.reader),
+                ("bytes", &self.dropped_bytes),
+                ("queued-bytes", &self.queue.len()),
+            ];
+            log::error("lines-dropped", fields);
+        }
+    }
+
+    /// How many bytes of lines were dropped.
+    pub(crate) fn dropped_bytes(&self) -> u64 {
+        self.dropped_bytes
+    }
+
     /// Writes what the reader takes now; starts a command that is due.
     pub(crate) fn write(&mut self, registry: &Registry, now: Instant) -> Written {
         let before = self.queue.len();
@@ -126,14 +154,19 @@ impl LogPipe {
             );
             self.restart_at = Some(now + RESTART_DELAY);
         }
+        if self.restart_at.is_some_and(|at| now < at) {
+            return Written::Bytes(0);
+        }
         if let Err(error) = self.try_write() {
             if self.reader == Reader::Stdout && error.kind() == io::ErrorKind::BrokenPipe {
                 return Written::NobodyReads;
             }
-            if error.kind() != io::ErrorKind::BrokenPipe {
+            if error.kind() != io::ErrorKind::BrokenPipe && self.throttle.admit(now).is_some() {
                 log::error("write-failed", &[("file", &self.reader), ("error", &error)]);
             }
             self.lose_reader(now);
+        } else {
+            self.restart_at = None;
         }
         Written::Bytes(before.saturating_sub(self.queue.len()))
     }
@@ -157,10 +190,14 @@ impl LogPipe {
     }
 
     /// A command that does not read has had a part of a line at most: the next one gets it whole.
+    /// What stdout has taken stays there, on a disk that is full: the line goes on behind it.
     fn lose_reader(&mut self, now: Instant) {
+        self.restart_at = Some(now + RESTART_DELAY);
+        if self.reader == Reader::Stdout {
+            return;
+        }
         self.sender = None;
         self.queue.take_back_half_line();
-        self.restart_at = Some(now + RESTART_DELAY);
         if let Some(mut child) = self.child.take() {
             // It fails if the command has ended, which is just as well.
             let _ = child.kill();
@@ -197,7 +234,9 @@ impl LogPipe {
             let _ = sender.set_nonblocking(false);
         }
         self.restart_at = None;
-        self.queue.take_back_half_line();
+        if self.reader != Reader::Stdout {
+            self.queue.take_back_half_line();
+        }
         self.child.take()
     }
 

@@ -85,6 +85,25 @@ cmp "$scratch/in" "$scratch/piped" || fail 'the command got something else'
 [ "$(cut -d' ' -f2-3 "$scratch/vhosts/www0" | head -n 1)" = '0 500' ] || [ -s "$scratch/vhosts/www0" ] || fail 'www0'
 echo 'ok: Match, NoMatch, a command, and VhostDir that cannot be left'
 
+# --- a command that does not read loses its lines, and holds up no file
+cat >"$scratch/hung.conf" <<CONF
+QueueBytes = 1048576
+Spread {
+    Port = 4803
+    Log { Group = web File = "|exec sleep 1000" }
+    Log { Group = web File = $scratch/beside }
+}
+CONF
+start_logger hung
+seq 1 200000 | sed 's/^/a line beside a command that hangs: /' >"$scratch/in"
+"$bin/logpub" web <"$scratch/in" || fail 'logpub'
+until_true 20 'all lines in the file' has_lines 200000 "$scratch/beside"
+grep -q 'lines-dropped' "$scratch/hung.err" || fail 'the loss is not reported'
+kill -TERM $logger
+kill -TERM $logger
+wait $logger
+echo 'ok: a command that does not read holds up no file'
+
 # --- rotation by name never splits a line
 cat >"$scratch/rotate.conf" <<CONF
 Spread {
@@ -217,6 +236,18 @@ if mount -t tmpfs -o size=512k none "$scratch/small" 2>/dev/null; then
     cmp "$scratch/in" "$scratch/small/log" || fail 'a full disk lost or doubled lines'
     stop $logger
     echo 'ok: a full disk is reported, and nothing is lost'
+    : >"$scratch/small/log"
+    mount -o remount,size=512k "$scratch/small" || fail 'remount'
+    "$bin/spreadlogd" -s "$GROUPD_SOCKET" -g web -o - >"$scratch/small/log" 2>"$scratch/stdout.err" &
+    logger=$!
+    until_true 10 'joined' grep -q joined "$scratch/stdout.err"
+    "$bin/logpub" web <"$scratch/in" || fail 'logpub'
+    until_true 10 'the error is reported' grep -qi 'no space' "$scratch/stdout.err"
+    mount -o remount,size=64m "$scratch/small"
+    until_true 20 'all lines after all' has_lines 100000 "$scratch/small/log"
+    cmp "$scratch/in" "$scratch/small/log" || fail 'a full disk lost or doubled lines of stdout'
+    stop $logger
+    echo 'ok: stdout into a file on a full disk, too'
 else
     echo 'not shown here: a full disk (no tmpfs in this namespace)'
 fi

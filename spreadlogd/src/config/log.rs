@@ -121,6 +121,9 @@ impl Draft {
                     self.target = Some(target);
                 }
             }
+            "VhostDir" if word.text.is_empty() => {
+                return Err(word.error("VhostDir needs a directory"));
+            }
             "VhostDir" => self.target = Some(Target::Vhosts(Path::new(&word.text).to_owned())),
             "Match" => self.filter.any.push(regex(&word)?),
             "NoMatch" => self.filter.none.push(regex(&word)?),

@@ -109,6 +109,19 @@ fn every_mistake_is_reported() {
 }
 
 #[test]
+fn what_contradicts_itself_is_reported() {
+    let log = "Log { Group = a File = /a }";
+    assert_eq!(
+        bad(&format!("Spread {{ Port = 4913@one Host = two {log} }}")),
+        ["f:1: Port \"4913@one\" names a host already"]
+    );
+    assert_eq!(
+        bad("Spread { Log { Group = a VhostDir = \"\" } }"),
+        ["f:1: VhostDir needs a directory"]
+    );
+}
+
+#[test]
 fn incomplete_blocks_are_reported() {
     assert_eq!(bad(""), ["f: no Spread block, at least one is needed"]);
     assert_eq!(

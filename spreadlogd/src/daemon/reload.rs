@@ -14,6 +14,7 @@ impl Daemon {
     pub(super) fn reload(&mut self) {
         self.notify.reloading();
         let now = Instant::now();
+        let mut config = "read";
         self.outputs.write(now);
         match self.read_config() {
             Ok(Some((config, addresses))) => {
@@ -24,6 +25,7 @@ impl Daemon {
             }
             Ok(None) => {}
             Err(errors) => {
+                config = "refused";
                 for error in errors {
                     log::error("reload-refused", &[("error", &error)]);
                 }
@@ -38,7 +40,7 @@ impl Daemon {
         for kept in &mut self.kept {
             kept.reopen(logs_of(&self.config, kept.group()));
         }
-        log::notice("reloaded", &[("buses", &self.buses.len())]);
+        log::notice("reloaded", &[("config", &config)]);
         self.notify.ready();
     }
 

@@ -129,7 +129,12 @@ impl Writer {
         progress.checkpoint.store(position, Ordering::Relaxed);
         let now = Instant::now();
         let mut worker = Worker {
-            outputs: Outputs::new(poll.registry().try_clone()?, FIRST_PIPE, true),
+            outputs: Outputs::new(
+                poll.registry().try_clone()?,
+                FIRST_PIPE,
+                true,
+                QUEUE_BYTES_MAX / 2,
+            ),
             poll,
             input,
             progress: progress.clone(),

@@ -34,6 +34,8 @@ impl Network {
             (1..=MEMBERS).map(|id| MemberConfig {
                 id: MemberId(id),
                 segment: 0,
+                name: "one".into(),
+                segment_address: "10.0.0.255:4803".parse().expect("an address"),
             })
         };
         let nodes = (1..=MEMBERS).map(|id| {

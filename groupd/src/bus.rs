@@ -6,6 +6,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use group::handshake::Reject;
 use group::name::Name;
 use group::wire::{self, ByteOrder, Frame, Header, Hint, Kind, Request};
 use totem::event::{Class, Event, Notice, Service, Transmit};
@@ -98,19 +99,15 @@ impl Bus {
                 name,
                 membership,
             } => {
-                let known = PrivateName::new(name.as_ref()).expect("the rule for names is one");
+                let Some(known) = PrivateName::new(name.as_ref()) else {
+                    sessions.close(id, "illegal-name", Some(Reject::IllegalName));
+                    return;
+                };
                 match self.groups.connect(id, known, membership) {
                     Ok(()) => sessions.open(id),
                     // Its last session is gone, and the others have yet to be told.
                     Err(_) => sessions.keep_waiting(id, name, membership),
                 }
-            }
-            sessions::Event::Request {
-                id,
-                request: Request::Kill,
-                ..
-            } => {
-                sessions.close(id, "disconnect", None);
             }
             sessions::Event::Request { id, request, frame } => {
                 self.handle_request(now, id, request, &frame, sessions);
@@ -132,13 +129,11 @@ impl Bus {
         sessions: &mut Sessions,
     ) {
         let mut groups = [GroupName::from_field([0; GroupName::BYTES]); wire::GROUPS_MAX];
-        let fields = frame.groups.as_bytes().chunks_exact(GroupName::BYTES);
-        let mut count = 0;
-        for (group, field) in groups.iter_mut().zip(fields) {
-            *group = GroupName::new(field).expect("a field has 32 bytes");
-            count += 1;
+        let (fields, _) = frame.groups.as_bytes().as_chunks();
+        for (group, &field) in groups.iter_mut().zip(fields) {
+            *group = GroupName::from_field(field);
         }
-        let groups = &groups[..count];
+        let groups = &groups[..fields.len().min(wire::GROUPS_MAX)];
         match request {
             Request::Join => self.join(now, id, &frame.header, groups, sessions),
             Request::Leave => self.leave_groups(now, id, groups, sessions),
@@ -155,7 +150,7 @@ impl Bus {
                     self.submit(now, ring_service(delivery.service), message);
                 }
             }
-            Request::Kill => {}
+            Request::Kill => sessions.close(id, "disconnect", None),
         }
     }
 
@@ -487,5 +482,27 @@ pub(crate) fn group_id(gid: GroupId) -> wire::GroupId {
         proc_id: gid.representative.0 as i32,
         time: gid.time as i32,
         index: gid.index as i32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients' names are checked by the crate `group`, and carried by the crate `totem`.
+    #[test]
+    fn both_crates_have_one_rule_for_private_names() {
+        let same = |name: &[u8]| {
+            let (checked, carried) = (group::PrivateName::new(name), PrivateName::new(name));
+            assert_eq!(checked.is_ok(), carried.is_some(), "{name:?}");
+        };
+        for length in 0..14 {
+            same(&vec![b'x'; length]);
+            for byte in 0..=u8::MAX {
+                let mut name = vec![b'x'; length];
+                name.push(byte);
+                same(&name);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use totem::event::Notice;
+use totem::event::{Difference, Notice};
 use totem::view::MemberId;
 use unixproc::log::{self, Throttle};
 
@@ -19,7 +19,7 @@ const PEERS_MAX: usize = 1024;
 /// The log of notices.
 #[derive(Default)]
 pub(crate) struct Notices {
-    throttles: HashMap<(&'static str, Option<IpAddr>), Throttle>,
+    throttles: Throttles,
 }
 
 impl Notices {
@@ -27,7 +27,7 @@ impl Notices {
     pub(crate) fn write(&mut self, notice: &Notice, config: &Config) {
         match *notice {
             Notice::ForeignKey { from } => {
-                if let Some(repeated) = self.admit("foreign-key", from.ip()) {
+                if let Some(repeated) = self.admit("foreign-key", from.ip(), config) {
                     let fields: log::Fields = &[
                         ("from", &from),
                         ("reason", &"packets do not open with our key"),
@@ -36,19 +36,26 @@ impl Notices {
                     log::warning("foreign-key", fields);
                 }
             }
-            Notice::ForeignConfig { member } => {
-                if let Some(repeated) = self.admit("foreign-configuration", address(member)) {
-                    log::warning(
-                        "foreign-configuration",
-                        &[("daemon", &config.name(member)), ("repeated", &repeated)],
-                    );
+            Notice::ForeignConfig {
+                member,
+                ref difference,
+            } => self.write_difference(member, difference, config),
+            Notice::Stranger { from } => {
+                if let Some(repeated) = self.admit("unknown-daemon", from.ip(), config) {
+                    let reason = "it has our key and is not in our file";
+                    let fields: log::Fields = &[
+                        ("from", &from),
+                        ("reason", &reason),
+                        ("repeated", &repeated),
+                    ];
+                    log::warning("unknown-daemon", fields);
                 }
             }
             Notice::DuplicateMember {
                 from,
                 ours_is_newer,
             } => {
-                if let Some(repeated) = self.admit("duplicate-daemon", from.ip()) {
+                if let Some(repeated) = self.admit("duplicate-daemon", from.ip(), config) {
                     let newer = if ours_is_newer { "this" } else { "other" };
                     log::error(
                         "duplicate-daemon",
@@ -71,23 +78,79 @@ impl Notices {
         }
     }
 
+    /// Writes what a daemon's file has otherwise.
+    fn write_difference(&mut self, member: MemberId, difference: &Difference, config: &Config) {
+        let (field, theirs) = match difference {
+            Difference::Protocol => ("protocol", String::new()),
+            Difference::Order => ("order", String::new()),
+            Difference::Name(name) => ("name", name.clone()),
+            Difference::Segment(segment) => ("segment", segment.to_string()),
+            Difference::TokenLoss(loss) => ("FailureDetection", format!("{loss:?}")),
+            Difference::DatagramBytes(bytes) => ("DatagramSize", bytes.to_string()),
+        };
+        // The field is the event here: each has its minute.
+        if let Some(repeated) = self.admit(field, address(member), config) {
+            let fields: log::Fields = &[
+                ("daemon", &config.name(member)),
+                ("differs", &field),
+                ("theirs", &theirs),
+                ("repeated", &repeated),
+            ];
+            log::warning("foreign-configuration", fields);
+        }
+    }
+
     /// Writes that the system refuses something, and why.
     pub(crate) fn failed(&mut self, event: &'static str, error: &io::Error) {
         // It is this host's affair, whoever was at the other end.
-        if let Some(repeated) = self.admit(event, IpAddr::from([0, 0, 0, 0])) {
+        if let Some(repeated) = self.throttles.admit(event, None, Instant::now()) {
             log::warning(event, &[("reason", error), ("repeated", &repeated)]);
         }
     }
 
     /// How often it was held back, if it may be said now.
-    fn admit(&mut self, event: &'static str, peer: IpAddr) -> Option<u64> {
-        let known = self.throttles.contains_key(&(event, Some(peer)));
-        let peer = (known || self.throttles.len() < PEERS_MAX).then_some(peer);
-        let throttle = self
-            .throttles
-            .entry((event, peer))
-            .or_insert_with(|| Throttle::new(INTERVAL));
-        throttle.admit(Instant::now())
+    fn admit(&mut self, event: &'static str, peer: IpAddr, config: &Config) -> Option<u64> {
+        let now = Instant::now();
+        let ours = config
+            .daemons
+            .iter()
+            .any(|daemon| IpAddr::V4(daemon.address) == peer);
+        if ours || self.throttles.make_room(event, peer, now) {
+            self.throttles.admit(event, Some(peer), now)
+        } else {
+            self.throttles.admit(event, None, now)
+        }
+    }
+}
+
+/// When each thing was said of each peer.
+#[derive(Default)]
+struct Throttles {
+    // Bound: PEERS_MAX, and the events of this file times the daemons of the configuration.
+    entries: HashMap<(&'static str, Option<IpAddr>), (Throttle, Instant)>,
+}
+
+impl Throttles {
+    /// Whether a stranger can have an entry of its own: those of whom nothing was said for a while
+    /// make room, so that a flood of forged addresses does not outlast itself.
+    fn make_room(&mut self, event: &'static str, peer: IpAddr, now: Instant) -> bool {
+        if self.entries.contains_key(&(event, Some(peer))) {
+            return true;
+        }
+        if self.entries.len() >= PEERS_MAX {
+            self.entries
+                .retain(|_, (_, said)| now.duration_since(*said) < INTERVAL);
+        }
+        self.entries.len() < PEERS_MAX
+    }
+
+    /// Peers that have no entry of their own are spoken of together, as none.
+    fn admit(&mut self, event: &'static str, peer: Option<IpAddr>, now: Instant) -> Option<u64> {
+        let entry = self.entries.entry((event, peer));
+        let (throttle, said) = entry.or_insert_with(|| (Throttle::new(INTERVAL), now));
+        let repeated = throttle.admit(now)?;
+        *said = now;
+        Some(repeated)
     }
 }
 
@@ -99,22 +162,57 @@ fn address(member: MemberId) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn peer(number: u32) -> IpAddr {
+        address(MemberId(number))
+    }
+
     #[test]
     fn peers_are_told_apart_up_to_a_bound() {
-        let mut notices = Notices::default();
-        let peer = |i: u32| address(MemberId(i));
-        assert_eq!(notices.admit("foreign-key", peer(1)), Some(0));
-        assert_eq!(notices.admit("foreign-key", peer(1)), None);
-        assert_eq!(notices.admit("foreign-key", peer(2)), Some(0));
-        assert_eq!(notices.admit("foreign-configuration", peer(1)), Some(0));
+        let mut throttles = Throttles::default();
+        let now = Instant::now();
+        let mut admit = |event, number| {
+            let own = throttles.make_room(event, peer(number), now);
+            throttles.admit(event, own.then_some(peer(number)), now)
+        };
+        assert_eq!(admit("foreign-key", 1), Some(0));
+        assert_eq!(admit("foreign-key", 1), None);
+        assert_eq!(admit("foreign-key", 2), Some(0));
+        assert_eq!(admit("foreign-configuration", 1), Some(0));
         let said = (0..100_000)
-            .filter_map(|i| notices.admit("foreign-key", peer(i)))
+            .filter_map(|number| admit("foreign-key", number))
             .count();
-        assert!(
-            notices.throttles.len() <= PEERS_MAX + 1,
-            "{}",
-            notices.throttles.len()
-        );
         assert!(said <= PEERS_MAX, "{said}");
+        assert!(throttles.entries.len() <= PEERS_MAX + 1);
+    }
+
+    #[test]
+    fn a_flood_of_forged_addresses_does_not_outlast_itself() {
+        let mut throttles = Throttles::default();
+        let now = Instant::now();
+        for number in 0..10_000 {
+            if throttles.make_room("foreign-key", peer(number), now) {
+                throttles.admit("foreign-key", Some(peer(number)), now);
+            }
+        }
+        assert!(!throttles.make_room("foreign-key", peer(20_000), now));
+        let later = now + INTERVAL;
+        assert!(throttles.make_room("foreign-key", peer(20_000), later));
+        assert_eq!(
+            throttles.admit("foreign-key", Some(peer(20_000)), later),
+            Some(0)
+        );
+        assert_eq!(throttles.entries.len(), 1);
+    }
+
+    #[test]
+    fn our_own_daemons_are_told_apart_in_a_flood() {
+        let mut notices = Notices::default();
+        let config = Config::built_in();
+        for number in 0..10_000 {
+            notices.admit("foreign-key", peer(number), &config);
+        }
+        assert_eq!(notices.admit("foreign-key", peer(20_000), &config), None);
+        let own = IpAddr::V4(config.daemons[0].address);
+        assert_eq!(notices.admit("foreign-key", own, &config), Some(0));
     }
 }

@@ -1,7 +1,8 @@
 //! What comes out of the ring: deliveries, views, notices for the log, and packets to send.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -57,7 +58,12 @@ pub enum Notice {
     /// Packets from here do not open with our key, or are plain where we seal.
     ForeignKey { from: SocketAddr },
     /// This member runs with another configuration.
-    ForeignConfig { member: MemberId },
+    ForeignConfig {
+        member: MemberId,
+        difference: Difference,
+    },
+    /// Who is not in our configuration sends packets that open with our key.
+    Stranger { from: SocketAddr },
     /// Another process runs under our own identity; `ours_is_newer` says who must go.
     DuplicateMember {
         from: SocketAddr,
@@ -72,6 +78,23 @@ pub enum Notice {
     },
     /// A formation failed and is tried again.
     FormationFailed { ring: RingId },
+}
+
+/// What another member's configuration has that ours does not, or has otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Another version of the protocol: that member is not talked to.
+    Protocol,
+    /// It and we stand in another order.
+    Order,
+    /// It calls itself so.
+    Name(String),
+    /// It is in the segment of this address.
+    Segment(SocketAddrV4),
+    /// It waits so long for the token.
+    TokenLoss(Duration),
+    /// Its packets are so long.
+    DatagramBytes(u32),
 }
 
 /// Which traffic a packet is: the token travels on a socket of its own.

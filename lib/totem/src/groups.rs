@@ -143,7 +143,7 @@ impl Groups {
 
     /// Takes a transitional configuration.
     pub fn handle_transitional(&mut self, transition: &Transition, out: &mut Vec<GroupEvent>) {
-        self.abandon_exchange(out);
+        self.end_exchange(out);
         let (kept, lost): (Vec<_>, Vec<_>) = self.synced.iter().partition(|member| {
             transition.members.contains(member) || planted(Mutant::SyncedSetKept)
         });

@@ -3,8 +3,11 @@
 //! All integers are little-endian. A body is parsed whole or refused; parsing allocates no more
 //! than the datagram is long.
 
+use std::net::SocketAddrV4;
+
 use bytes::{Buf, BufMut, Bytes};
 
+use crate::outline::{NAME_BYTES_MAX, Outline};
 use crate::view::{Incarnation, MemberId, RingId, ViewMember};
 
 /// The body ended early, is too long, or holds a value that no member sends.
@@ -171,6 +174,8 @@ pub(crate) struct Hello {
     pub(crate) heard: Vec<Heard>,
     /// Members of `ring` that it knows to be gone.
     pub(crate) gone: Vec<ViewMember>,
+    /// What the receiver is told of its configuration.
+    pub(crate) outline: Outline,
 }
 
 /// A row entry of the reachability matrix.
@@ -372,6 +377,34 @@ fn put_hello(hello: &Hello, out: &mut Vec<u8>) {
         out.put_u8(u8::from(heard.mutual));
     });
     put_list(&hello.gone, out, put_member);
+    put_outline(&hello.outline, out);
+}
+
+fn put_outline(outline: &Outline, out: &mut Vec<u8>) {
+    out.put_u8(outline.name.len() as u8);
+    out.put_slice(outline.name.as_bytes());
+    out.put_u32_le(outline.segment.ip().to_bits());
+    out.put_u16_le(outline.segment.port());
+    out.put_u8(u8::from(outline.is_before));
+    out.put_u32_le(outline.token_loss_ms);
+    out.put_u32_le(outline.datagram_bytes);
+}
+
+fn get_outline(body: &mut &[u8]) -> Result<Outline, Malformed> {
+    let length = usize::from(body.try_get_u8()?);
+    let (name, rest) = body.split_at_checked(length).ok_or(Malformed)?;
+    if length > NAME_BYTES_MAX {
+        return Err(Malformed);
+    }
+    let name = str::from_utf8(name).map_err(|_| Malformed)?.to_owned();
+    *body = rest;
+    Ok(Outline {
+        name,
+        segment: SocketAddrV4::new(body.try_get_u32_le()?.into(), body.try_get_u16_le()?),
+        is_before: get_bool(body)?,
+        token_loss_ms: body.try_get_u32_le()?,
+        datagram_bytes: body.try_get_u32_le()?,
+    })
 }
 
 fn get_hello(body: &mut &[u8]) -> Result<Hello, Malformed> {
@@ -389,6 +422,7 @@ fn get_hello(body: &mut &[u8]) -> Result<Hello, Malformed> {
             })
         })?,
         gone: get_list(body, get_member)?,
+        outline: get_outline(body)?,
     })
 }
 
@@ -565,6 +599,13 @@ mod tests {
                 mutual: true,
             }],
             gone: vec![member(2)],
+            outline: Outline {
+                name: "mail".into(),
+                segment: "10.0.0.255:4803".parse().unwrap(),
+                is_before: true,
+                token_loss_ms: 300,
+                datagram_bytes: 1472,
+            },
         }));
         round_trip(&Control::Form(Form {
             pass: 2,

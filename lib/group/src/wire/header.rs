@@ -158,9 +158,9 @@ impl Header {
 /// What a client asks of its daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Join the first of the groups.
+    /// Join all of the groups; Spread's daemon takes the first only.
     Join,
-    /// Leave the first of the groups.
+    /// Leave all of the groups; Spread's daemon takes the first only.
     Leave,
     /// End the session; the groups mean nothing.
     Kill,

@@ -56,7 +56,7 @@ class Compared:
                 return f"{here} and {there} have the same place in the order"
             ended, ended_there = at + 1 < len(one.files), at + 1 < len(other.files)
             if (ended and size < size_there) or (ended_there and size_there < size):
-                return f"{here} ({size} bytes) and {there} ({size_there} bytes) were rotated at different lines"
+                return f"{here}, {size} bytes, and {there}, {size_there} bytes: other rotation points"
             wrong = self.compare_bytes(one, other, name, min(size, size_there))
             if wrong:
                 return wrong

@@ -106,7 +106,8 @@ def full(disk, wanted):
             return None
         host = torture.chance.choice(hosts)
         host.fill(disk)
-        torture.later(torture.chance.uniform(0.3, 2.5), f"room in {disk} of host{host.number}", host.free, disk)
+        healing = f"room in {disk} of host{host.number}"
+        torture.later(torture.chance.uniform(0.3, 2.5), healing, host.free, disk)
         return f"no room in {disk} of host{host.number}"
 
     return fault

@@ -88,7 +88,8 @@ class Torture:
         config.write_text(
             f"Name = {name}\nLoggers = {' '.join(listed)}\nQuorum = {self.options.quorum}\n"
             f"StateDir = {host.directory}/state\n"
-            f"Spread {{\n    Port = 4803\n    Log {{ Group = web File = {host.directory}/logs/{file_name} }}\n}}\n"
+            "Spread {\n    Port = 4803\n"
+            f"    Log {{ Group = web File = {host.directory}/logs/{file_name} }}\n}}\n"
         )
         argv = [self.bin / "spreadlogd", "-s", host.socket, "-c", config]
         return Process(host, f"logger-{name}", argv, preload=self.options.preload)
@@ -233,7 +234,8 @@ class Torture:
         self.leaving += self.publishers
         self.publishers = []
         for publisher in self.leaving:
-            until(HEALED_SECONDS, f"the end of source {publisher.name}", lambda: publisher.source.poll() is not None)
+            source = publisher.source
+            until(HEALED_SECONDS, f"the end of {publisher.name}", lambda: source.poll() is not None)
         self.note("all sources have ended")
 
     def healed(self):

@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{ArgAction, Parser};
 use group::GroupName;
 use weblog::format::Format;
@@ -33,6 +35,10 @@ pub(crate) struct Args {
     )]
     pub(crate) listen: SocketAddr,
 
+    /// Let in only who knows the first line of FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password: Option<PathBuf>,
+
     /// The lines: common, combined, vhost_combined, json, or a LogFormat
     #[arg(long, value_name = "FORMAT", default_value = "combined", value_parser = Format::parse)]
     pub(crate) format: Format,
@@ -56,6 +62,27 @@ pub(crate) struct Args {
     /// Log warnings and errors only
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+impl Args {
+    /// What browsers must know, if anything.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its first line is empty.
+    pub(crate) fn password(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(file) = &self.password else {
+            return Ok(None);
+        };
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or(b"");
+        let password = line.strip_suffix(b"\r").unwrap_or(line);
+        anyhow::ensure!(
+            !password.is_empty(),
+            "{}: no password in the first line",
+            file.display()
+        );
+        Ok(Some(password.to_vec()))
+    }
 }
 
 #[cfg(test)]

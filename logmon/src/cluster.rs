@@ -1,8 +1,11 @@
-//! What programs say of themselves in the group `covey.status`.
+//! What programs say of themselves in the group `covey.status`, and on which daemons of the bus
+//! they are.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use group::Name;
+use group::name::split_private_group;
 use serde_json::{Map, Value, json};
 
 /// The group that programs publish their status to, one line of JSON each.
@@ -11,8 +14,11 @@ pub(crate) const GROUP: &str = "covey.status";
 /// Bound: programs that are shown; more are ignored.
 const PROGRAMS_MAX: usize = 64;
 
+/// Bound: daemons of the bus that are shown; more are ignored.
+const DAEMONS_MAX: usize = 128;
+
 /// Bound: fields of a program that are shown.
-const FIELDS_MAX: usize = 16;
+const FIELDS_MAX: usize = 24;
 
 /// Longest value shown, in characters.
 const VALUE_CHARS_MAX: usize = 100;
@@ -20,16 +26,39 @@ const VALUE_CHARS_MAX: usize = 100;
 /// Who has said nothing for so long is gone: three statuses were missed.
 const SILENCE_MAX: Duration = Duration::from_secs(16);
 
-/// The last status of each program.
+/// The last status of each program, and the daemons that were heard of.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
-    /// By program and by what tells one from another.
-    programs: BTreeMap<(String, String), (Instant, Map<String, Value>)>,
+    /// By what tells one from another: a program that was started again is the same one.
+    programs: BTreeMap<Key, Program>,
+    /// When somebody on this daemon has sent something.
+    daemons: BTreeMap<String, Instant>,
+}
+
+/// The program, what it calls itself, and its daemon.
+type Key = (String, String, String);
+
+#[derive(Debug)]
+struct Program {
+    heard: Instant,
+    status: Map<String, Value>,
 }
 
 impl Cluster {
+    /// Somebody has sent something: its daemon is a member of the bus.
+    pub(crate) fn hear(&mut self, sender: &Name, now: Instant) {
+        let Some((_, daemon)) = split_private_group(sender) else {
+            return;
+        };
+        let daemon = daemon.to_string();
+        if self.daemons.contains_key(&daemon) || self.daemons.len() < DAEMONS_MAX {
+            self.daemons.insert(daemon, now);
+        }
+    }
+
     /// Takes a status; what is none is ignored.
-    pub(crate) fn take(&mut self, message: &[u8], now: Instant) {
+    pub(crate) fn take(&mut self, sender: &Name, message: &[u8], now: Instant) {
+        self.hear(sender, now);
         let Ok(Value::Object(status)) = serde_json::from_slice(message) else {
             return;
         };
@@ -37,71 +66,134 @@ impl Cluster {
         for (key, value) in status.into_iter().take(FIELDS_MAX) {
             let value = match value {
                 Value::Number(_) | Value::Bool(_) => value,
-                Value::String(text) => text
-                    .chars()
-                    .take(VALUE_CHARS_MAX)
-                    .collect::<String>()
-                    .into(),
+                Value::String(text) => cut(&text).into(),
                 Value::Array(list) => list.len().into(),
                 Value::Null | Value::Object(_) => continue,
             };
-            shown.insert(key.chars().take(VALUE_CHARS_MAX).collect(), value);
+            shown.insert(cut(&key), value);
         }
         let word = |key: &str| shown.get(key).and_then(Value::as_str).map(str::to_owned);
         let Some(program) = word("program") else {
             return;
         };
         let own = ["host", "name", "group"].map(|key| word(key).unwrap_or_default());
-        let key = (program, own.join(" "));
-        if self.programs.contains_key(&key) || self.programs.len() < PROGRAMS_MAX {
-            self.programs.insert(key, (now, shown));
+        let daemon = split_private_group(sender).map(|(_, daemon)| daemon.to_string());
+        let key = (program, own.join(" "), daemon.unwrap_or_default());
+        let known = self.programs.get(&key);
+        if known.is_none() && self.programs.len() >= PROGRAMS_MAX {
+            return;
         }
+        let before = known.map_or((0, 0), |known| lookups(&known.status));
+        if let Some(rate) = hit_rate(before, lookups(&shown)) {
+            shown.insert("hit_rate".to_owned(), json!(rate));
+        } else if let Some(rate) = known.and_then(|known| known.status.get("hit_rate")) {
+            shown.insert("hit_rate".to_owned(), rate.clone());
+        }
+        let program = Program {
+            heard: now,
+            status: shown,
+        };
+        self.programs.insert(key, program);
     }
 
-    /// All programs that were heard lately; the others are forgotten.
+    /// All programs and daemons that were heard of lately; the others are forgotten.
     pub(crate) fn report(&mut self, now: Instant) -> Value {
-        self.programs
-            .retain(|_, (heard, _)| now.duration_since(*heard) < SILENCE_MAX);
-        let programs = self
-            .programs
-            .values()
-            .map(|(_, status)| Value::Object(status.clone()));
-        json!(programs.collect::<Vec<_>>())
+        let is_alive = |heard: &Instant| now.duration_since(*heard) < SILENCE_MAX;
+        self.programs.retain(|_, program| is_alive(&program.heard));
+        self.daemons.retain(|_, heard| is_alive(heard));
+        let programs = self.programs.iter().map(|((_, _, daemon), program)| {
+            let mut status = program.status.clone();
+            status.insert("daemon".to_owned(), daemon.as_str().into());
+            Value::Object(status)
+        });
+        let daemons: Vec<&String> = self.daemons.keys().collect();
+        json!({ "daemons": daemons, "programs": programs.collect::<Vec<_>>() })
     }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(VALUE_CHARS_MAX).collect()
+}
+
+/// A cache's hits and misses so far.
+fn lookups(status: &Map<String, Value>) -> (u64, u64) {
+    let number = |key| status.get(key).and_then(Value::as_u64).unwrap_or(0);
+    (number("hits"), number("misses"))
+}
+
+/// The part of lookups since the status before that were hits, in percent; none if there were none.
+fn hit_rate(before: (u64, u64), now: (u64, u64)) -> Option<u64> {
+    // A cache that was started again counts from 0 again.
+    let before = if now < before { (0, 0) } else { before };
+    let hits = now.0.saturating_sub(before.0) as f64;
+    let all = hits + now.1.saturating_sub(before.1) as f64;
+    (all > 0.0).then(|| (hits * 100.0 / all).round() as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn name(text: &str) -> Name {
+        Name::new(text.as_bytes()).unwrap()
+    }
+
     #[test]
     fn the_last_word_of_each() {
         let (mut cluster, now) = (Cluster::default(), Instant::now());
-        for message in [
-            r#"{"program":"whosonline","group":"a","users":1}"#,
-            r#"{"program":"whosonline","group":"a","users":2,"x":{"y":1},"list":[1,2]}"#,
-            r#"{"program":"vipd","host":"web1"}"#,
-            "garbage",
-            "[]",
-            r#"{"users":3}"#,
+        for (sender, message) in [
+            ("#wo1#web1", r#"{"program":"whosonline","users":1}"#),
+            (
+                "#wo1#web1",
+                r#"{"program":"whosonline","users":2,"x":{"y":1},"list":[1,2]}"#,
+            ),
+            ("#vi1#web2", r#"{"program":"vipd","host":"web2"}"#),
+            ("#a#web3", "garbage"),
+            ("#b#web3", "[]"),
+            ("#c#web3", r#"{"users":3}"#),
+            ("#d#web3", r#"{"program":3}"#),
         ] {
-            cluster.take(message.as_bytes(), now);
+            cluster.take(&name(sender), message.as_bytes(), now);
         }
-        let expected = json!([
-            { "program": "vipd", "host": "web1" },
-            { "program": "whosonline", "group": "a", "users": 2, "list": 2 },
-        ]);
+        let expected = json!({
+            "daemons": ["web1", "web2", "web3"],
+            "programs": [
+                { "program": "vipd", "host": "web2", "daemon": "web2" },
+                { "program": "whosonline", "users": 2, "list": 2, "daemon": "web1" },
+            ],
+        });
         assert_eq!(cluster.report(now + Duration::from_secs(15)), expected);
-        assert_eq!(cluster.report(now + SILENCE_MAX), json!([]));
+        let nothing = json!({ "daemons": [], "programs": [] });
+        assert_eq!(cluster.report(now + SILENCE_MAX), nothing);
+    }
+
+    #[test]
+    fn hit_rates_are_of_the_last_lookups() {
+        let (mut cluster, now) = (Cluster::default(), Instant::now());
+        let mut rate = |hits: u64, misses: u64| {
+            let status = json!({ "program": "imgcache", "hits": hits, "misses": misses });
+            cluster.take(&name("#ic1#h"), status.to_string().as_bytes(), now);
+            cluster.report(now)["programs"][0]["hit_rate"].clone()
+        };
+        assert_eq!(rate(0, 0), Value::Null);
+        assert_eq!(rate(50, 50), 50);
+        assert_eq!(rate(140, 60), 90);
+        assert_eq!(rate(140, 60), 90);
+        // Started again.
+        assert_eq!(rate(1, 3), 25);
+        assert_eq!(rate(u64::MAX, u64::MAX), 50);
     }
 
     #[test]
     fn strangers_cannot_fill_it() {
         let (mut cluster, now) = (Cluster::default(), Instant::now());
         for number in 0..1000 {
-            let status = json!({ "program": "x", "name": number.to_string() + &"y".repeat(1000) });
-            cluster.take(status.to_string().as_bytes(), now);
+            let status = json!({ "program": "x", "name": "y".repeat(1000) });
+            let sender = name(&format!("#s{number}#host{number}"));
+            cluster.take(&sender, status.to_string().as_bytes(), now);
         }
-        assert_eq!(cluster.report(now).as_array().unwrap().len(), PROGRAMS_MAX);
+        let report = cluster.report(now);
+        assert_eq!(report["programs"].as_array().unwrap().len(), PROGRAMS_MAX);
+        assert_eq!(report["daemons"].as_array().unwrap().len(), DAEMONS_MAX);
     }
 }

@@ -27,7 +27,7 @@ const BUS: Token = Token(1);
 const HTTP: Token = Token(2);
 
 /// The page needs nothing from elsewhere, and what a log line smuggles in is not run.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,6 +47,10 @@ pub(crate) struct Daemon {
     parser: Parser,
     series: Series,
     cluster: Cluster,
+    /// What those who look know of it.
+    sent_cluster: Value,
+    /// What browsers must know to see anything.
+    password: Option<Vec<u8>>,
     tick_at: Instant,
 }
 
@@ -55,7 +59,11 @@ impl Daemon {
     ///
     /// # Errors
     /// A socket cannot be opened, or there are no descriptors left.
-    pub(crate) fn new(args: &Args, address: Address) -> anyhow::Result<Daemon> {
+    pub(crate) fn new(
+        args: &Args,
+        password: Option<Vec<u8>>,
+        address: Address,
+    ) -> anyhow::Result<Daemon> {
         let poll = Poll::new()?;
         let registry = poll.registry();
         let signals = Signals::install(&[
@@ -83,6 +91,8 @@ impl Daemon {
             parser: Parser::new(&args.format, &WANTED),
             series: Series::default(),
             cluster: Cluster::default(),
+            sent_cluster: Value::Null,
+            password,
             tick_at: now + SECOND,
             poll,
         })
@@ -156,6 +166,7 @@ impl Daemon {
         } = self;
         subscriber.receive(now, |input| match input {
             Input::Lines { sender, lines } => {
+                cluster.hear(sender, now);
                 let server = sender.to_string();
                 let mut begin = 0;
                 for end in memchr_iter(b'\n', lines) {
@@ -163,18 +174,13 @@ impl Daemon {
                     begin = end + 1;
                 }
             }
-            Input::Aside { data, .. } => cluster.take(data, now),
+            Input::Aside { sender, data } => cluster.take(sender, data, now),
             Input::Joined | Input::Lost | Input::Private { .. } | Input::Members { .. } => {}
         });
         if now >= self.tick_at {
             // After a halt seconds are missing, not made up.
             self.tick_at = (self.tick_at + SECOND).max(now);
-            let mut delta = self.series.end_second();
-            if self.http.has_listeners() {
-                delta["cluster"] = self.cluster.report(now);
-                delta["joined"] = json!(self.subscriber.is_joined());
-                self.http.send_events(&event("second", &delta));
-            }
+            self.send_second(now);
         }
         if let Some(interval) = self.notify.watchdog_interval()
             && self.alive_at.is_some_and(|at| at <= now)
@@ -184,16 +190,35 @@ impl Daemon {
         }
     }
 
+    /// Sends what the second was to those who look, and what else has changed.
+    fn send_second(&mut self, now: Instant) {
+        let mut delta = self.series.end_second();
+        let cluster = self.cluster.report(now);
+        if cluster != self.sent_cluster {
+            delta["cluster"] = cluster.clone();
+            self.sent_cluster = cluster;
+        }
+        delta["joined"] = json!(self.subscriber.is_joined());
+        self.http.send_events(&event("second", &delta));
+    }
+
     fn answer(&mut self, token: Token) {
         if !self.http.tokens().contains(&token.0) {
             return;
         }
         let Daemon {
-            series, http, poll, ..
+            series,
+            http,
+            poll,
+            password,
+            sent_cluster,
+            ..
         } = self;
-        if let Err(error) =
-            http.handle_event(poll.registry(), token, |request| page(request, series))
-        {
+        let answer = |request: &HttpRequest<'_>| match password {
+            Some(password) if !request.has_password(password) => HttpAnswer::unauthorized(),
+            _ => page(request, series, sent_cluster),
+        };
+        if let Err(error) = http.handle_event(poll.registry(), token, answer) {
             log::warning("accept-failed", &[("error", &error)]);
         }
     }
@@ -213,7 +238,12 @@ fn take_line(parser: &Parser, series: &mut Series, server: &str, line: &[u8]) {
     series.add(server, &url[..end], status, bytes);
 }
 
-fn page(request: &HttpRequest<'_>, series: &Series) -> HttpAnswer {
+fn page(request: &HttpRequest<'_>, series: &Series, cluster: &Value) -> HttpAnswer {
+    let history = || {
+        let mut history = series.history();
+        history["cluster"] = cluster.clone();
+        history
+    };
     match request.path {
         "/" => {
             let html = include_str!("page/index.html");
@@ -227,8 +257,8 @@ fn page(request: &HttpRequest<'_>, series: &Series) -> HttpAnswer {
             let style = include_str!("page/logmon.css");
             HttpAnswer::page("text/css; charset=utf-8", POLICY, style)
         }
-        "/events" => HttpAnswer::events(event("history", &series.history())),
-        "/history" => HttpAnswer::json(&series.history()),
+        "/events" => HttpAnswer::events(event("history", &history())),
+        "/history" => HttpAnswer::json(&history()),
         _ => HttpAnswer::not_found(),
     }
 }

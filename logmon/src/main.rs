@@ -36,6 +36,9 @@ fn run() -> Result<u8, Failure> {
     log::init("logmon", log::Level::from_flags(args.verbose, args.quiet));
     let address = group::Address::find(args.socket.as_deref(), None)
         .map_err(|error| Failure::new(exit::USAGE, error))?;
+    let password = args
+        .password()
+        .map_err(|error| Failure::new(exit::USAGE, error))?;
     if args.check {
         return print("configuration ok\n");
     }
@@ -44,7 +47,7 @@ fn run() -> Result<u8, Failure> {
         true => Some(background::detach().map_err(failed)?),
         false => None,
     };
-    let mut daemon = Daemon::new(&args, address)
+    let mut daemon = Daemon::new(&args, password, address)
         .map_err(|error: anyhow::Error| Failure::new(exit::FAILED, error))?;
     let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
     let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;

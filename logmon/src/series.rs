@@ -40,6 +40,8 @@ pub(crate) struct Series {
     now: Second,
     /// Names, in the order in which they came; the last one may be that of all others.
     servers: Vec<String>,
+    /// How many of the names have been in a delta.
+    names_sent: usize,
     /// Hits by page in this minute, and in the one before.
     pages: [HashMap<Box<[u8]>, u64>; 2],
     seconds: u64,
@@ -93,7 +95,10 @@ impl Series {
             self.pages[0].clear();
         }
         let mut delta = row(&second);
-        delta["names"] = json!(self.servers);
+        if self.names_sent < self.servers.len() {
+            self.names_sent = self.servers.len();
+            delta["names"] = json!(self.servers);
+        }
         delta["unparsed"] = json!(self.unparsed);
         if self.seconds.is_multiple_of(5) {
             delta["pages"] = self.top_pages();
@@ -160,7 +165,10 @@ mod tests {
             (&delta["servers"], &delta["bytes"]),
             (&json!([1, 2]), &json!(8))
         );
-        assert_eq!(series.end_second()["classes"], json!([0, 0, 0, 0, 0, 0]));
+        assert_eq!(delta["names"], json!(["www1", "www2"]));
+        let delta = series.end_second();
+        assert_eq!(delta["classes"], json!([0, 0, 0, 0, 0, 0]));
+        assert_eq!(delta.get("names"), None);
         let history = series.history();
         assert_eq!(history["past"].as_array().unwrap().len(), 2);
         assert_eq!(history["names"], json!(["www1", "www2"]));

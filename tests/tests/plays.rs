@@ -114,3 +114,8 @@ fn lines() {
 fn torture() {
     tests::play("torture.sh");
 }
+
+#[test]
+fn screen_logmon() {
+    tests::play("screen-logmon.sh");
+}

@@ -3,86 +3,177 @@
 
 const KEPT = 600;
 const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
-const CLASS_COLOURS = ['#888888', '#6699cc', '#3a9d5d', '#4477aa', '#dd9933', '#cc3344'];
+const CLASS_COLOURS = ['#888888', '#7fa6c9', '#3a9d5d', '#4477aa', '#dd9933', '#cc3344'];
 const SERVER_COLOURS = ['#4477aa', '#dd9933', '#3a9d5d', '#cc3344', '#8866bb', '#338899', '#bb7755', '#aa5599',
   '#777777', '#99aa33', '#5566cc', '#cc7799', '#55aa99', '#996633', '#7799bb', '#999999'];
 const byId = (id) => document.getElementById(id);
+const number = (value) => Number(value) || 0;
 
 let seconds = [];
 let names = [];
+let programs = [];
+let paused = false;
 
+// The mean of the last ten seconds.
 function rate(select) {
   const last = seconds.slice(-10);
-  return last.length ? last.reduce((sum, second) => sum + (select(second) || 0), 0) / last.length : 0;
+  return last.length ? last.reduce((sum, second) => sum + number(select(second)), 0) / last.length : 0;
 }
 
-// Rows of a table: cells of text, and a colour for the first where there is one.
-function fill(body, rows) {
-  body.replaceChildren(...rows.map(([colour, ...cells]) => {
+function size(bytes) {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  for (; bytes >= 1000 && unit < units.length - 1; unit++) bytes /= 1000;
+  return `${bytes.toFixed(unit && bytes < 100 ? 1 : 0)} ${units[unit]}`;
+}
+
+const hits = (value) => value.toFixed(value < 100 ? 1 : 0);
+
+// Rows of a table. A cell is text, or { text, colour, number, bad }.
+function fill(body, rows, columns) {
+  const cellOf = (content) => {
+    const { text, colour, number, bad } = typeof content === 'object' ? content : { text: content };
+    const cell = document.createElement('td');
+    if (colour) {
+      const swatch = cell.appendChild(document.createElement('span'));
+      swatch.className = 'swatch';
+      swatch.style.background = colour;
+    }
+    if (number) cell.classList.add('number');
+    if (bad) cell.classList.add('bad');
+    cell.append(String(text));
+    return cell;
+  };
+  if (!rows.length) {
+    const cell = cellOf('none');
+    cell.className = 'none';
+    cell.colSpan = columns;
+    rows = [[cell]];
+  }
+  body.replaceChildren(...rows.map((cells) => {
     const row = document.createElement('tr');
-    cells.forEach((text, index) => {
-      const cell = row.appendChild(document.createElement('td'));
-      if (index === 0 && colour) {
-        const swatch = cell.appendChild(document.createElement('span'));
-        swatch.className = 'swatch';
-        swatch.style.background = colour;
-      }
-      cell.append(String(text));
-    });
+    row.append(...cells.map((cell) => cell instanceof Node ? cell : cellOf(cell)));
     return row;
   }));
 }
 
-// A stacked graph of the seconds that are kept, the newest at the right.
+// A round number of lines across the graph.
+function stepOf(top) {
+  const power = 10 ** Math.floor(Math.log10(top / 2));
+  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => top / step <= 4) || top;
+}
+
+// A stacked graph of the chosen minutes, the newest second at the right.
 function draw(canvas, count, select, colours) {
   const scale = window.devicePixelRatio || 1;
-  const width = canvas.width = canvas.clientWidth * scale;
-  const height = canvas.height = canvas.clientHeight * scale;
+  const width = canvas.width = Math.round(canvas.clientWidth * scale);
+  const height = canvas.height = Math.round(canvas.clientHeight * scale);
   const context = canvas.getContext('2d');
-  const sum = (second) => { let all = 0; for (let i = 0; i < count; i++) all += select(second, i) || 0; return all; };
-  const top = Math.max(1, ...seconds.map(sum));
-  const step = width / KEPT;
-  seconds.forEach((second, index) => {
-    const x = width - (seconds.length - index) * step;
-    let y = height;
+  const style = getComputedStyle(document.documentElement);
+  const shown = number(byId('minutes').value) * 60;
+  const visible = seconds.slice(-shown);
+  const sum = (second) => { let all = 0; for (let i = 0; i < count; i++) all += number(select(second, i)); return all; };
+  const top = Math.max(1, ...visible.map(sum)) * 1.05;
+  const foot = height - 16 * scale;
+  const step = width / shown;
+  visible.forEach((second, index) => {
+    const left = Math.floor(width - (visible.length - index) * step);
+    const right = Math.floor(width - (visible.length - index - 1) * step);
+    let y = foot;
     for (let i = 0; i < count; i++) {
-      const tall = (select(second, i) || 0) / top * (height - 14 * scale);
+      const tall = number(select(second, i)) / top * (foot - 4 * scale);
       context.fillStyle = colours[i % colours.length];
-      context.fillRect(x, y - tall, Math.max(step, 1), tall);
+      context.fillRect(left, y - tall, Math.max(right - left, 1), tall);
       y -= tall;
     }
   });
-  context.fillStyle = getComputedStyle(document.body).color;
-  context.font = `${11 * scale}px sans-serif`;
-  context.fillText(`${top}/s`, 2 * scale, 11 * scale);
+  context.font = `${11 * scale}px system-ui, sans-serif`;
+  context.lineWidth = scale;
+  for (let value = stepOf(top); value < top; value += stepOf(top)) {
+    const y = Math.round(foot - value / top * (foot - 4 * scale)) + 0.5;
+    context.strokeStyle = style.getPropertyValue('--line');
+    context.beginPath();
+    context.moveTo(0, y);
+    context.lineTo(width, y);
+    context.stroke();
+    label(context, style, `${value}`, 3 * scale, y - 3 * scale);
+  }
+  context.strokeStyle = style.getPropertyValue('--faint');
+  context.beginPath();
+  context.moveTo(0, foot + 0.5);
+  context.lineTo(width, foot + 0.5);
+  context.stroke();
+  context.fillStyle = style.getPropertyValue('--faint');
+  context.textAlign = 'left';
+  context.fillText(`${shown / 60} min ago`, 0, height - 3 * scale);
+  context.textAlign = 'right';
+  context.fillText('now', width, height - 3 * scale);
+}
+
+// Text on a ground of its own, so that it can be read over any colour.
+function label(context, style, text, x, y) {
+  context.textAlign = 'left';
+  context.lineJoin = 'round';
+  context.save();
+  context.lineWidth *= 4;
+  context.strokeStyle = style.getPropertyValue('--back');
+  context.strokeText(text, x, y);
+  context.restore();
+  context.fillStyle = style.getPropertyValue('--text');
+  context.fillText(text, x, y);
 }
 
 function show() {
-  draw(byId('classes'), 6, (second, i) => second.classes[i], CLASS_COLOURS);
+  if (paused) return;
+  draw(byId('classes'), CLASSES.length, (second, i) => second.classes[i], CLASS_COLOURS);
   draw(byId('servers'), names.length, (second, i) => second.servers[i], SERVER_COLOURS);
-  fill(byId('class-rows'), CLASSES.map((name, i) => [CLASS_COLOURS[i], name, rate((s) => s.classes[i]).toFixed(1)])
-    .filter((row, i) => i > 1 || row[2] !== '0.0'));
-  fill(byId('server-rows'), names.map((name, i) => [SERVER_COLOURS[i % 16], name, rate((s) => s.servers[i]).toFixed(1)]));
+  const row = (colour, name, value) => [{ text: name, colour }, { text: hits(value), number: true }];
+  fill(byId('class-rows'), CLASSES.map((name, i) => row(CLASS_COLOURS[i], name, rate((s) => s.classes[i])))
+    .filter((cells, i) => i > 1 || cells[1].text !== '0.0'), 2);
+  fill(byId('server-rows'), names.map((name, i) => row(SERVER_COLOURS[i % 16], name, rate((s) => s.servers[i]))), 2);
+  byId('hits').textContent = hits(rate((second) => second.classes.reduce((a, b) => a + b, 0)));
+  byId('bytes').textContent = size(rate((second) => second.bytes));
+  const errors = rate((second) => second.classes[5]);
+  byId('errors').textContent = `${hits(errors)}/s`;
+  byId('errors').classList.toggle('bad', errors > 0);
 }
 
 function showPages(pages) {
-  if (pages) fill(byId('page-rows'), pages.map(([page, hits]) => [null, page, hits]));
+  if (pages && !paused) fill(byId('page-rows'), pages.map(([page, count]) => [page, { text: count, number: true }]), 2);
 }
 
-function showPrograms(programs) {
-  fill(byId('program-rows'), programs.map(({ program, ...rest }) =>
-    [null, program, Object.entries(rest).map(([key, value]) => `${key} ${value}`).join(', ')]));
+// What programs say of themselves: those that are known in columns, the others as they say it.
+function showCluster(cluster) {
+  if (!cluster) return;
+  programs = cluster.programs;
+  const of = (name) => programs.filter((one) => one.program === name);
+  const nameOf = (one) => one.host || one.name || one.daemon || '';
+  fill(byId('bus-rows'), cluster.daemons.map((daemon) =>
+    [daemon, programs.filter((one) => one.daemon === daemon).map((one) => one.program).join(', ')]), 2);
+  fill(byId('address-rows'), of('vipd').map((one) => [nameOf(one), `${number(one.held)} of ${number(one.sets)}`,
+    { text: [one.state, one.sick, number(one.uncovered) ? `${one.uncovered} uncovered` : ''].filter(Boolean).join(', '),
+      bad: Boolean(one.sick) || number(one.uncovered) > 0 }]), 3);
+  fill(byId('cache-rows'), of('imgcache').map((one) => [nameOf(one),
+    one.hit_rate === undefined ? '–' : `${one.hit_rate} %`, number(one.objects), size(number(one.used_bytes))]), 4);
+  fill(byId('logger-rows'), of('spreadlogd').map((one) => [nameOf(one), one.group || '',
+    { text: one.lag === undefined ? '–' : number(one.lag), bad: number(one.lag) > 10000 },
+    { text: number(one.gap_bytes) ? size(number(one.gap_bytes)) : '0', bad: number(one.gap_bytes) > 0 }]), 4);
+  const known = ['vipd', 'imgcache', 'spreadlogd'];
+  fill(byId('other-rows'), programs.filter((one) => !known.includes(one.program)).map(({ program, ...rest }) =>
+    [program, Object.entries(rest).map(([key, value]) => `${key} ${value}`).join(', ')]), 2);
+  const online = of('whosonline');
+  byId('users').textContent = online.length ? number(online[0].users) : '–';
 }
 
 function showState(data) {
-  const hits = rate((second) => second.classes.reduce((a, b) => a + b, 0));
-  const bytes = rate((second) => second.bytes);
-  const online = (data.cluster || []).find((status) => status.program === 'whosonline');
-  const parts = [`${hits.toFixed(1)} hits/s`, `${(bytes / 1e6).toFixed(2)} MB/s`];
-  if (online) parts.push(`${online.users} users online`);
+  const parts = [];
+  if (paused) parts.push('paused');
+  if (data.joined === false) parts.push('the bus is lost: lines are missing');
   if (data.unparsed) parts.push(`${data.unparsed} lines not parsed`);
-  if (data.joined === false) parts.push('the bus is lost');
-  byId('state').textContent = parts.join(' · ');
+  byId('state').classList.toggle('bad', data.joined === false);
+  // Said again only when it changes, so that a screen reader does not repeat it each second.
+  const text = parts.join(' · ') || 'live';
+  if (byId('state').textContent !== text) byId('state').textContent = text;
 }
 
 const events = new EventSource('events');
@@ -91,17 +182,29 @@ events.addEventListener('history', (event) => {
   seconds = data.past;
   names = data.names;
   showPages(data.pages);
+  showCluster(data.cluster);
   show();
 });
 events.addEventListener('second', (event) => {
   const data = JSON.parse(event.data);
   seconds.push(data);
   if (seconds.length > KEPT) seconds.shift();
-  names = data.names;
+  names = data.names || names;
   showPages(data.pages);
-  showPrograms(data.cluster);
+  showCluster(data.cluster);
   showState(data);
   show();
 });
-events.addEventListener('error', () => { byId('state').textContent = 'connection lost, trying again'; });
+events.addEventListener('error', () => {
+  byId('state').textContent = 'connection lost, trying again';
+  byId('state').classList.add('bad');
+});
+byId('pause').addEventListener('click', () => {
+  paused = !paused;
+  byId('pause').setAttribute('aria-pressed', String(paused));
+  byId('pause').textContent = paused ? 'Go on' : 'Pause';
+  show();
+});
+byId('minutes').addEventListener('change', show);
 window.addEventListener('resize', show);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', show);

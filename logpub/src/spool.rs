@@ -20,6 +20,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use group::GroupName;
@@ -43,6 +44,10 @@ const UNFINISHED: &str = ".lane-";
 
 /// A line that has no end waits so long for the rest, from whoever inherits the pipe.
 const REST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often, and how far apart, a process asks for the lane of its pipe when it starts.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The lanes of one group in a directory.
 #[derive(Debug)]
@@ -89,11 +94,11 @@ impl Spool {
     pub(crate) fn writer(&self, origin: &Origin) -> io::Result<(Identity, LaneWriter)> {
         make(&self.directory)?;
         for directory in self.lanes()? {
-            let Ok((identity, file)) = self.open_lane(&directory) else {
+            let Ok((identity, _)) = self.open_lane(&directory) else {
                 continue;
             };
             if origin.continues(&identity.origin)
-                && let Some(lock) = lock(file, &directory.join(LANE))?
+                && let Some(lock) = self.wait_for(&directory)?
             {
                 match fs::remove_file(directory.join(IDLE)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -112,6 +117,21 @@ impl Spool {
         let identity = Identity::new(origin.clone(), self.group)?;
         let (directory, lock) = self.create(&identity)?;
         Ok((identity, LaneWriter::new(&directory, lock)?))
+    }
+
+    /// The lock of a lane's writer. Whoever settles the lane has it for a moment, and this must not
+    /// part the two halves of a line; another process on the same pipe may have it for good.
+    fn wait_for(&self, directory: &Path) -> io::Result<Option<File>> {
+        for _ in 0..LOCK_TRIES {
+            let Ok((_, file)) = self.open_lane(directory) else {
+                return Ok(None);
+            };
+            if let Some(lock) = lock(file, &directory.join(LANE))? {
+                return Ok(Some(lock));
+            }
+            thread::sleep(LOCK_PAUSE);
+        }
+        Ok(None)
     }
 
     /// Makes a lane. It gets its name last, so that nobody sees half of it.
@@ -159,6 +179,9 @@ impl Spool {
     /// It cannot be removed, or not written.
     pub(crate) fn settle(&self, reader: &LaneReader) -> io::Result<Settled> {
         let directory = self.path_of(reader.identity());
+        if self.is_waited_for(&directory)? == Some(true) {
+            return Ok(Settled::Kept);
+        }
         let path = directory.join(LANE);
         // Whoever holds it is going to write.
         let Some(lock) = lock(File::open(&path)?, &path)? else {
@@ -215,21 +238,26 @@ impl Spool {
         Ok(())
     }
 
-    /// Whether the rest of an unfinished line may still come, from the same pipe.
+    /// Whether the rest of an unfinished line may still come, from the same pipe; from the first
+    /// such question on it has its time.
     fn may_go_on(&self, identity: &Identity, directory: &Path) -> io::Result<bool> {
         if identity.origin.boot != self.boot || identity.origin.input.is_empty() {
             return Ok(false);
         }
-        let now = uptime()?;
-        let path = directory.join(IDLE);
-        let since = fs::read_to_string(&path).ok();
+        if let Some(waits) = self.is_waited_for(directory)? {
+            return Ok(waits);
+        }
+        // Without room for a note the time begins later.
+        let _ = fs::write(directory.join(IDLE), format!("{}\n", uptime()?));
+        Ok(true)
+    }
+
+    /// Whether an unfinished line still has time; none if nobody has asked yet.
+    fn is_waited_for(&self, directory: &Path) -> io::Result<Option<bool>> {
+        let since = fs::read_to_string(directory.join(IDLE)).ok();
         let since: Option<i64> = since.and_then(|text| text.trim().parse().ok());
-        let Some(since) = since else {
-            // Nobody has looked yet: the time begins. Without room for a note, it begins later.
-            let _ = fs::write(&path, format!("{now}\n"));
-            return Ok(true);
-        };
-        Ok(now < since + REST_PATIENCE.as_secs() as i64)
+        let now = uptime()?;
+        Ok(since.map(|since| now < since + REST_PATIENCE.as_secs() as i64))
     }
 
     /// The directory of a lane.

@@ -97,6 +97,24 @@ fn a_line_goes_on_where_a_kill_has_cut_it() {
 }
 
 #[test]
+fn whoever_settles_a_lane_does_not_part_its_lines() {
+    let scene = Scene::new();
+    let (identity, mut writer) = scene.writer("1:1");
+    append(&mut writer, b"half");
+    kill(writer);
+    for _ in 0..20 {
+        let path = scene.spool.path_of(&identity).join(LANE);
+        let settling = lock(File::open(&path).unwrap(), &path).unwrap().unwrap();
+        thread::scope(|scope| {
+            let again = scope.spawn(|| scene.writer("1:1").0);
+            thread::yield_now();
+            drop(settling);
+            assert_eq!(again.join().unwrap(), identity);
+        });
+    }
+}
+
+#[test]
 fn bytes_come_from_a_pipe() {
     let scene = Scene::new();
     let (identity, mut writer) = scene.writer("1:1");

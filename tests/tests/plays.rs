@@ -119,3 +119,8 @@ fn torture() {
 fn screen_logmon() {
     tests::play("screen-logmon.sh");
 }
+
+#[test]
+fn online_examples() {
+    tests::play("online-examples.sh");
+}

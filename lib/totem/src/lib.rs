@@ -45,6 +45,7 @@ mod suspect;
 mod tests;
 pub mod time;
 mod timer;
+mod transmit;
 pub mod view;
 mod wire;
 

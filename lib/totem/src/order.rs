@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use crate::event::Notice;
 use crate::mutant::{Mutant, planted};
-use crate::node::{Queued, State, Totem};
+use crate::node::{State, Totem};
 use crate::seal::Refused;
 use crate::store::Packet;
 use crate::time::Time;
 use crate::timer::Timer;
+use crate::transmit::Queued;
 use crate::view::RingId;
 use crate::wire::{Control, NOBODY, Token, split_data};
 

@@ -26,6 +26,11 @@ fn sessions() {
 }
 
 #[test]
+fn greedy() {
+    tests::play("greedy.sh");
+}
+
+#[test]
 fn protocol() {
     tests::play("protocol.sh");
 }

@@ -53,6 +53,65 @@ def ask(address, stop):
     sys.exit(0 if answers else 1)
 
 
+def ask_all(count):
+    """Asks many addresses until the holder of some of them has changed and all answer again.
+
+    Prints the time from the last round that all answered to the first that all answer again: each
+    address has answered from a host that held none of the lost ones before.
+    """
+    addresses = [f"10.77.{100 + n // 250}.{n % 250 + 1}" for n in range(count)]
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    client.setblocking(False)
+
+    def round_of(pending, answers, seconds):
+        end = time.monotonic() + seconds
+        for at, address in enumerate(pending):
+            try:
+                client.sendto(b"?", (address, PORT))
+            except OSError:
+                pass
+            if at % 50 == 49:
+                collect(answers)
+        while time.monotonic() < end and len(answers) < count:
+            if select.select([client], [], [], 0.005)[0]:
+                collect(answers)
+
+    def collect(answers):
+        while True:
+            try:
+                data, peer = client.recvfrom(64)
+            except OSError:
+                return
+            answers[peer[0]] = data.decode()
+
+    before = {}
+    end = time.monotonic() + 15
+    while len(before) < count and time.monotonic() < end:
+        round_of([a for a in addresses if a not in before], before, 0.1)
+    if len(before) < count:
+        sys.exit(f"only {len(before)} of {count} answer")
+    lost = [a for a, name in before.items() if name == "1"]
+    print("ready", flush=True)
+    begin = None
+    after = {a: name for a, name in before.items() if name != "1"}
+    end = time.monotonic() + 30
+    while len(after) < count and time.monotonic() < end:
+        seen = {}
+        round_of([a for a in lost if a not in after], seen, 0.02)
+        now = time.monotonic()
+        moved = {a: name for a, name in seen.items() if name != "1"}
+        still = [a for a, name in seen.items() if name == "1"]
+        if begin is None and len(still) == len(lost):
+            last = now
+        elif begin is None:
+            begin = last
+        after.update(moved)
+    if len(after) < count:
+        sys.exit(f"only {len(after)} of {count} answer again")
+    print(f"all {count} answer after {(time.monotonic() - begin) * 1000:.0f} ms", flush=True)
+
+
 def watch(path, anchors):
     """Follows the address lists of hosts; writes down each address that two have at once.
 
@@ -116,5 +175,7 @@ if __name__ == "__main__":
         respond(sys.argv[2])
     elif sys.argv[1] == "ask":
         ask(sys.argv[2], sys.argv[3])
+    elif sys.argv[1] == "all":
+        ask_all(int(sys.argv[2]))
     else:
         watch(sys.argv[2], sys.argv[3:])

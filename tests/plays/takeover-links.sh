@@ -108,7 +108,7 @@ for state in permanent reachable stale delay probe; do
     mac=$(on "$owner" ip -o link show eth0 | grep -o 'ether [^ ]*' | cut -d' ' -f2)
     new=$(on "$rival" ip -o link show eth0 | grep -o 'ether [^ ]*' | cut -d' ' -f2)
     on 4 ip neigh replace 10.77.0.103 lladdr "$mac" dev eth0 nud $state
-    vip "$owner" move 10.77.0.103 "host$rival" >/dev/null || fail "no move: $state"
+    until_true 5 "a pin: $state" vip "$owner" pin 10.77.0.103 "host$rival"
     until_true 5 'moved' is_at 10.77.0.103 "$rival" 1 2
     knows() { on 4 ip neigh show 10.77.0.103 | grep -q "$1"; }
     if [ $state = permanent ]; then

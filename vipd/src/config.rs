@@ -20,7 +20,6 @@ pub use notify::{Notify, Recipient};
 pub use sets::{AddressSet, Attached};
 
 use crate::balance::Failback;
-use crate::digest::Digest;
 use crate::indices::Indices;
 use sets::Wishes;
 use value::{command, node_name, time};
@@ -127,18 +126,17 @@ impl Config {
         Ok(config)
     }
 
-    /// The digest that members compare: which addresses belong together. Interfaces may have
-    /// other names on other hosts.
-    pub fn digest(&self) -> u64 {
-        let mut digest = Digest::new();
-        for set in &self.sets {
-            digest = digest.number(set.addresses.len() as u64);
-            for attached in &set.addresses {
-                let text = format!("{}/{}", attached.address, attached.prefix);
-                digest = digest.part(text.as_bytes());
-            }
-        }
-        digest.value()
+    /// What members compare: of each set its addresses with their bits. Interfaces may have other
+    /// names on other hosts.
+    pub fn descriptions(&self) -> Vec<String> {
+        let describe = |set: &AddressSet| {
+            let addresses = set.addresses.iter();
+            let addresses: Vec<String> = addresses
+                .map(|at| format!("{}/{}", at.address, at.prefix))
+                .collect();
+            addresses.join(" ")
+        };
+        self.sets.iter().map(describe).collect()
     }
 
     /// What a node of this name prefers, by rank.

@@ -142,6 +142,8 @@ pub struct Set {
     pub pinned: Option<String>,
     /// Whether more than one node holds it, after a merge.
     pub disputed: bool,
+    /// Whether it is not the same in all files, and stays where it is.
+    pub blocked: bool,
     /// At this node: `free`, `probing`, `adding`, `held` or `removing`.
     pub here: String,
     /// Who else claims it on the wire while it is held here, or answers while it is asked for.

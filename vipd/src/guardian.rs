@@ -183,7 +183,7 @@ impl Guardian {
         let Some(session) = &mut self.session else {
             return;
         };
-        let data = released_for(&record.session, &record.sets);
+        let data = released_for(&record.session, record.config, &record.sets);
         let to: [Name; 2] = [*self.group.as_ref(), session.private_group()];
         if session.multicast(Service::Agreed, &to, 0, &data).is_err() {
             self.session = None;

@@ -56,6 +56,11 @@ impl Indices {
         (0..self.words.len() * 64).filter(|&index| self.contains(index))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.words

@@ -29,6 +29,8 @@ const SLOTS: u64 = 64;
 pub struct Record {
     /// Its session with the bus; empty while there is none.
     pub session: String,
+    /// The digest of the list that its sets are indices of.
+    pub config: u64,
     /// Sets that are in the kernel, or on the way there or back, by generation.
     pub sets: Vec<(u64, Indices)>,
     /// Whether the addresses are to stay when it ends: another vipd will adopt them.
@@ -176,6 +178,7 @@ mod tests {
         assert_eq!(other.read().unwrap(), Record::default());
         let mut record = Record {
             session: "#v1#web1".into(),
+            config: u64::MAX,
             sets: vec![(7, Indices::all(10_000)), (8, [3, 9].into_iter().collect())],
             keep: false,
         };

@@ -23,13 +23,15 @@
 //! is not, or its bus lost while it is not. So a set that is dealt, not handed over, is asked for
 //! on the wire first, and added when nobody answers.
 //!
-//! Parts: `round` (a view's exchange of STATEs), `deliver` (messages), `work` (the member's own
+//! Parts: `round` (a view's exchange of STATEs), `catalog` (members whose files differ), `deliver` (messages), `work` (the member's own
 //! share of the table), `operator` (what people and checks want), `overview` (what people see).
 
+mod catalog;
 mod deliver;
 mod message;
 mod operator;
 mod overview;
+mod relist;
 mod round;
 mod slot;
 mod table;
@@ -61,10 +63,8 @@ pub struct Settings {
     pub node: Node,
     /// A number that no other life of this member has: the time of its start will do.
     pub incarnation: u64,
-    /// How many sets there are.
-    pub set_count: usize,
-    /// The digest of the canonical list of sets.
-    pub config: u64,
+    /// The canonical list of sets: of each its addresses with their bits.
+    pub sets: Vec<String>,
     /// How long to wait for other members before sets are dealt for the first time.
     pub mature: Duration,
     /// How long a member that has lost the bus keeps its sets.
@@ -146,6 +146,8 @@ impl Reason {
 #[derive(Debug)]
 pub struct Takeover {
     settings: Settings,
+    /// The digest of the canonical list of sets.
+    config: u64,
     bus: Bus,
     /// Whether a transitional signal has come and no view after it.
     transitional: bool,
@@ -190,7 +192,8 @@ impl Takeover {
     /// A member that holds nothing and is in no view.
     pub fn new(settings: Settings) -> Takeover {
         Takeover {
-            slots: vec![Slot::default(); settings.set_count],
+            slots: vec![Slot::default(); settings.sets.len()],
+            config: catalog::digest(&settings.sets),
             settings,
             bus: Bus::Offline { let_go_at: None },
             transitional: false,
@@ -292,6 +295,11 @@ impl Takeover {
     /// Whether the set is in this member's kernel, as far as it knows.
     pub fn is_held(&self, set: usize) -> bool {
         self.slots[set].local == Local::Held
+    }
+
+    /// The digest of the list of sets.
+    pub fn config(&self) -> u64 {
+        self.config
     }
 
     /// The sets that are in the kernel, or on the way there or back, by generation: what STATE

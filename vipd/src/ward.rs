@@ -95,9 +95,15 @@ impl Ward {
 
     /// Writes down what vipd holds, before it holds more and after it holds less; without a session
     /// the name of the last one stays.
-    pub(crate) fn write(&mut self, session: Option<String>, sets: Vec<(u64, Indices)>) {
+    pub(crate) fn write(
+        &mut self,
+        session: Option<String>,
+        config: u64,
+        sets: Vec<(u64, Indices)>,
+    ) {
         let record = Record {
             session: session.unwrap_or_else(|| self.record.session.clone()),
+            config,
             sets,
             keep: false,
         };

@@ -16,14 +16,14 @@ const SET_ADDRESSES_MAX: usize = 256;
 const ORDER_MAX: usize = 64;
 
 /// Addresses that move together; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AddressSet {
     /// In the order of the file; the first one names the set.
     pub addresses: Vec<Attached>,
 }
 
 /// An address on an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attached {
     /// The interface's name.
     pub interface: String,

@@ -163,7 +163,7 @@ impl Daemon {
                 .map(|node| self.node_status(&overview, node))
                 .collect(),
             checks: checks.collect(),
-            other_config: overview.strangers.to_vec(),
+            other_config: overview.differences.to_vec(),
             sets: sets
                 .map(|(set, state)| self.set_status(&overview, set, state))
                 .collect(),
@@ -220,6 +220,7 @@ impl Daemon {
             target: state.target.map(name),
             pinned: state.pinned.map(name),
             disputed: state.disputed,
+            blocked: state.blocked,
             here: state.here.to_owned(),
             foreign: claim.or(answer.map(|mac| format!("{} answers", mac_text(*mac)))),
         }

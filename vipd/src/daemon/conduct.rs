@@ -1,14 +1,18 @@
 //! Signals, pauses, stopping and reloading.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use unixproc::exit;
 use unixproc::log;
 use unixproc::signal::Signal;
-use vipd::config::Config;
+use vipd::announce::Schedule;
+use vipd::config::{AddressSet, Config};
 use vipd::netlink::LinkAddress;
+use vipd::restore::Removals;
+use vipd::takeover::Settings;
 
-use super::open::{able, settings, start_checks};
+use super::open::{able, sets_by_address, settings, start_checks};
 use super::{Daemon, STALL_MAX, STOP_TIMEOUT};
 
 impl Daemon {
@@ -90,7 +94,7 @@ impl Daemon {
             log::error("release-failed", &[("error", &error)]);
         }
         if late {
-            self.ward.write(None, Vec::new());
+            self.ward.write(None, self.takeover.config(), Vec::new());
         }
         log::notice("stopped", &[("late", &late)]);
         Some(match self.refused {
@@ -99,8 +103,8 @@ impl Daemon {
         })
     }
 
-    /// Reads the file again. What stands in it about addresses, group and sockets stays as it was
-    /// until a restart; a file that changes that is refused.
+    /// Reads the file again. What stands in it about group, sockets and name stays as it was until a
+    /// restart; a file that changes that is refused.
     ///
     /// # Errors
     /// What is wrong with the file; nothing has changed then.
@@ -125,12 +129,51 @@ impl Daemon {
             (self.health, self.checks) = (health, checks);
             self.takeover.set_sick(None);
         }
-        self.config = config;
-        let able = able(&self.config, &self.links);
-        let settings = settings(&self.config, &self.node, able);
-        self.takeover.set_settings(settings);
+        let settings = settings(&config, &self.node, able(&config, &self.links));
+        if config.sets == self.config.sets {
+            self.config = config;
+            self.takeover.set_settings(settings);
+        } else {
+            self.relist(config, settings);
+        }
         log::notice("reloaded", &[("sets", &self.config.sets.len())]);
         Ok(())
+    }
+
+    /// Goes over to another list of sets: what is in both stays in the kernel.
+    fn relist(&mut self, config: Config, settings: Settings) {
+        let now = Instant::now();
+        let before: HashSet<&AddressSet> = self.config.sets.iter().collect();
+        let descriptions = config.descriptions().into_iter().zip(&config.sets);
+        // An address that goes to another interface is another one for the kernel.
+        let stays = descriptions.map(|(text, set)| match before.contains(set) {
+            true => text,
+            false => String::new(),
+        });
+        let stay: Vec<String> = stays.collect();
+        self.bus.drop_session();
+        let moved = self.takeover.prepare_relist(now, &stay);
+        self.obey(now);
+        let held = std::mem::take(&mut self.held);
+        self.held = held
+            .into_iter()
+            .filter_map(|(set, addresses)| Some((moved[set]?, addresses)))
+            .collect();
+        let pinned = std::mem::take(&mut self.pinned_until);
+        self.pinned_until = pinned
+            .into_iter()
+            .filter_map(|(set, at)| Some((moved[set]?, at)))
+            .collect();
+        self.config = config;
+        self.sets = sets_by_address(&self.config);
+        self.schedule = Schedule::default();
+        self.removals = Removals::default();
+        self.wires.forget_sets();
+        self.takeover.relist(settings, &moved);
+        for &set in self.held.keys() {
+            self.schedule.begin(set, now);
+        }
+        self.write_page();
     }
 
     fn read_config(&self) -> Result<Config, String> {
@@ -138,12 +181,11 @@ impl Daemon {
         let file = self.config_path.display().to_string();
         let config = Config::parse(&file, &text).map_err(|errors| errors.to_string())?;
         let same = |old: &Config, new: &Config| {
-            old.sets == new.sets
-                && (&old.group, &old.spread, &old.control, &old.node)
-                    == (&new.group, &new.spread, &new.control, &new.node)
+            (&old.group, &old.spread, &old.control, &old.node)
+                == (&new.group, &new.spread, &new.control, &new.node)
         };
         if !same(&self.config, &config) {
-            return Err("VirtualInterfaces, Group, Spread, Control and Node need a restart".into());
+            return Err("Group, Spread, Control and Node need a restart".into());
         }
         Ok(config)
     }

@@ -50,13 +50,11 @@ impl Daemon {
             }
         }
         if changed || self.retry_at > now {
-            let mut able = able(&self.config, &self.links);
-            let sets = 0..self.config.sets.len();
-            for set in sets.filter(|&set| self.removals.is_yielded(set, now)) {
-                able.remove(set);
-            }
-            self.takeover.set_able(able);
+            self.takeover.set_able(able(&self.config, &self.links));
         }
+        let sets = 0..self.config.sets.len();
+        let yields = sets.filter(|&set| self.removals.is_yielded(set, now));
+        self.takeover.set_yields(yields.collect());
     }
 
     /// Adds again what should be there and is not.

@@ -103,7 +103,8 @@ impl Daemon {
     /// The guardian knows of what is on its way into the kernel before it is there.
     pub(super) fn write_page(&mut self) {
         let session = self.bus.own_name().map(|name| name.to_string());
-        self.ward.write(session, self.takeover.holds());
+        let config = self.takeover.config();
+        self.ward.write(session, config, self.takeover.holds());
     }
 
     /// Adds sets, of each all addresses or none; gives whether there were any.

@@ -236,8 +236,7 @@ pub(super) fn settings(config: &Config, node: &str, able: Indices) -> Settings {
             ..Node::default()
         },
         incarnation: since.as_nanos() as u64 ^ u64::from(std::process::id()),
-        set_count: config.sets.len(),
-        config: config.digest(),
+        sets: config.descriptions(),
         mature: config.mature,
         grace: config.grace,
         balance_interval: (config.moves_max > 0).then_some(config.balance_interval),

@@ -28,8 +28,10 @@ impl Daemon {
             self.takeover.set_sick(self.health.sick());
         }
         for outcome in self.hooks.outcomes() {
-            if let Some(wrong) = outcome.wrong {
-                let name = self.config.sets[outcome.set].name();
+            // The set may have gone from the file meanwhile.
+            let set = self.config.sets.get(outcome.set);
+            if let (Some(wrong), Some(set)) = (outcome.wrong, set) {
+                let name = set.name();
                 log::warning("hook-failed", &[("set", &name), ("error", &wrong)]);
                 self.note("hook", Some(outcome.set), None, &wrong);
             }

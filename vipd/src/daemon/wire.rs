@@ -93,6 +93,14 @@ impl Wires {
         }
     }
 
+    /// Sets have other numbers now.
+    pub(super) fn forget_sets(&mut self) {
+        self.probes.clear();
+        self.foreign.clear();
+        self.answering.clear();
+        self.notices.clear();
+    }
+
     /// The set is not here any more: nobody is told of it.
     pub(super) fn end_notify(&mut self, set: usize) {
         self.notices.retain(|(of, ..)| *of != set);

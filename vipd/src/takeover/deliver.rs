@@ -12,8 +12,15 @@ impl Takeover {
     /// A message of the group; `sender` is the session's name.
     pub fn handle_message(&mut self, now: Instant, sender: &str, data: &[u8]) {
         let message = Message::decode(data);
-        if let Some(Message::ReleasedFor { session, sets }) = &message {
-            self.handle_guardian(now, session, sets);
+        if let Some(Message::ReleasedFor {
+            session,
+            config,
+            sets,
+        }) = &message
+        {
+            // Of another list nothing is known; its sets are asked for on the wire.
+            let known = *config == self.config;
+            self.handle_guardian(now, session, if known { sets } else { &[] });
             return;
         }
         if self.transitional {
@@ -75,8 +82,17 @@ impl Takeover {
         let said = round.states[member].as_mut();
         match (message, said) {
             (Message::State(state), _) => {
+                let was_missing = round.missing().next().is_some();
                 round.take(member, state, data);
-                if round.missing().next().is_none() {
+                if was_missing && round.missing().next().is_none() {
+                    self.complete(now);
+                }
+            }
+            (Message::Sets(part), _) => {
+                if round.teller(part.config) == Some(member) {
+                    round.lists.take(part);
+                }
+                if round.is_complete() {
                     self.begin_run(now);
                 }
             }
@@ -94,16 +110,19 @@ fn apply(table: &mut Table, slots: &mut [Slot], member: usize, message: Message)
     let mut movements = Vec::new();
     match message {
         // A round is complete with the first one of each member; a guardian is no member.
-        Message::Hello { .. } | Message::State(_) | Message::ReleasedFor { .. } => {
+        Message::Hello { .. }
+        | Message::State(_)
+        | Message::Sets(_)
+        | Message::ReleasedFor { .. } => {
             return movements;
         }
-        Message::Node(node) => table.nodes[member] = node,
+        Message::Node(node) => table.set_node(member, node),
         Message::Mature {} => table.mature = true,
         Message::Released { sets } => {
             // So that this release is void if it comes again.
             table.clock += 1;
             for (generation, sets) in &sets {
-                for set in sets.iter() {
+                for set in table.translated(member, sets).iter() {
                     match table.release(member, set, *generation) {
                         Some(Change::HandedOver(movement)) => {
                             slots[set].handed_over = true;
@@ -126,7 +145,7 @@ fn apply(table: &mut Table, slots: &mut [Slot], member: usize, message: Message)
                 return movements;
             }
             for (to, sets) in &moves {
-                for set in sets.iter() {
+                for set in table.translated(member, sets).iter() {
                     table.plan(set, *to, cause);
                 }
             }

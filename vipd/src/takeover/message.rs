@@ -34,6 +34,8 @@ pub(super) enum Message {
     Hello { incarnation: u64, serial: u64 },
     /// The second one, when all members' HELLOs are there.
     State(State),
+    /// A part of the sender's list of sets, in a view whose members have different ones.
+    Sets(Part),
     /// What was said in STATE about the sender as a node is now this.
     Node(Node),
     /// The sender has been serving long enough, or has waited long enough.
@@ -44,6 +46,8 @@ pub(super) enum Message {
     /// sets no longer, which it held in these generations.
     ReleasedFor {
         session: String,
+        /// The digest of the list that the sets are indices of.
+        config: u64,
         sets: Vec<(u64, Indices)>,
     },
     /// Planned moves, valid in this round: sets by the index of the member that they go to.
@@ -52,6 +56,18 @@ pub(super) enum Message {
         cause: Cause,
         moves: Vec<(usize, Indices)>,
     },
+}
+
+/// A part of a list of sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// The digest of the list.
+    pub(super) config: u64,
+    /// Which part, from 0, of how many.
+    pub(super) part: usize,
+    pub(super) parts: usize,
+    pub(super) sets: Vec<String>,
 }
 
 /// What a member brings into a view.
@@ -73,11 +89,14 @@ pub(super) struct State {
 }
 
 /// What a guardian tells the group when its vipd is dead or silent: `session` is the vipd's, `sets`
-/// what it held, by generation.
-pub fn released_for(session: &str, sets: &[(u64, Indices)]) -> Vec<u8> {
-    let session = session.to_owned();
-    let sets = sets.to_vec();
-    Message::ReleasedFor { session, sets }.encode()
+/// what it held, by generation, of the list with the digest `config`.
+pub fn released_for(session: &str, config: u64, sets: &[(u64, Indices)]) -> Vec<u8> {
+    let message = Message::ReleasedFor {
+        session: session.to_owned(),
+        config,
+        sets: sets.to_vec(),
+    };
+    message.encode()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,6 +182,7 @@ mod tests {
             },
             Message::ReleasedFor {
                 session: "#v1#web1".into(),
+                config: 9,
                 sets: vec![(3, set)],
             },
         ] {

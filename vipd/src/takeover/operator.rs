@@ -23,8 +23,10 @@ pub enum Refusal {
     Unfit,
     /// It is there already.
     Held,
-    /// It is on its way somewhere, or disputed.
+    /// It is on its way somewhere, or two partitions have brought it along.
     Moving,
+    /// It is not the same in all files.
+    Disputed,
     /// As many sets as can be are pinned.
     TooManyPins,
 }
@@ -37,7 +39,8 @@ impl Refusal {
             Refusal::NoSuchNode => "no such node is in the view",
             Refusal::Unfit => "that node cannot hold the set now",
             Refusal::Held => "that node holds the set",
-            Refusal::Moving => "the set is moving, or disputed",
+            Refusal::Moving => "the set is moving, or held twice",
+            Refusal::Disputed => "the set is not the same in all files",
             Refusal::TooManyPins => "too many sets are pinned",
         }
     }
@@ -47,6 +50,12 @@ impl Takeover {
     /// The sets that this member's interfaces can hold have changed.
     pub fn set_able(&mut self, able: Indices) {
         self.settings.node.able = able;
+        self.work();
+    }
+
+    /// The sets that this member takes only if no other can.
+    pub fn set_yields(&mut self, yields: Indices) {
+        self.settings.node.yields = yields;
         self.work();
     }
 
@@ -151,10 +160,12 @@ impl Takeover {
         let node = table.nodes.iter().position(|node| node.name == to);
         let node = node.ok_or(Refusal::NoSuchNode)?;
         let entry = &table.entries[set];
-        if self.transitional || !table.is_settled() {
+        if self.transitional || !table.mature {
             Err(Refusal::NoTable)
         } else if table.nodes[node].fitness(set) == Fitness::Unfit {
             Err(Refusal::Unfit)
+        } else if table.disputed.contains(set) {
+            Err(Refusal::Disputed)
         } else if entry.target.is_some() || !entry.losers.is_empty() {
             Err(Refusal::Moving)
         } else if entry.holder == Some(node) {
@@ -181,7 +192,7 @@ impl Takeover {
         let Bus::Run { table, .. } = &self.bus else {
             return 0;
         };
-        if self.transitional || !table.is_settled() || table.is_moving() {
+        if self.transitional || !table.mature || table.is_moving() {
             return 0;
         }
         let takes_back = |node: &Node| match self.settings.failback {
@@ -200,7 +211,7 @@ impl Takeover {
         for &(set, to) in &back {
             then[set] = Some(to);
         }
-        let even = balance::level(&table.nodes, &then, moves_max - back.len());
+        let even = table.level(&then, moves_max - back.len());
         self.send_moves(&back, Cause::Failback);
         self.send_moves(&even, Cause::Balance);
         back.len() + even.len()

@@ -10,8 +10,8 @@ pub struct Overview<'a> {
     pub phase: &'static str,
     /// The members, in the order of the view; empty but in `run`.
     pub nodes: &'a [Node],
-    /// Members with another list of sets.
-    pub strangers: &'a [String],
+    /// What differs in the files of the members.
+    pub differences: &'a [String],
     /// Sessions that a round waits for.
     pub awaited: Vec<&'a str>,
     /// Whether sets are dealt.
@@ -33,6 +33,8 @@ pub struct SetOverview {
     pub pinned: Option<usize>,
     /// Whether more than one member holds it.
     pub disputed: bool,
+    /// Whether it is not the same in all files, and stays where it is.
+    pub blocked: bool,
     /// How it is at this member.
     pub here: &'static str,
 }
@@ -62,13 +64,14 @@ impl Takeover {
                 target: entry.and_then(|entry| entry.target),
                 pinned: balance::pinned(nodes, set),
                 disputed: entry.is_some_and(|entry| !entry.losers.is_empty()),
+                blocked: table.is_some_and(|table| table.disputed.contains(set)),
                 here: slot.local.as_str(),
             }
         });
         Overview {
             phase,
             nodes,
-            strangers: table.map_or(&[], |table| &table.strangers),
+            differences: table.map_or(&[], |table| &table.differences),
             awaited,
             mature: self.mature,
             sets: sets.collect(),
@@ -86,6 +89,6 @@ impl Takeover {
         for node in &mut nodes {
             node.leaving |= down.contains(&node.name);
         }
-        Some(balance::deal(&nodes, &table.places()))
+        Some(table.deal(&nodes))
     }
 }

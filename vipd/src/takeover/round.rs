@@ -1,8 +1,10 @@
 //! A view's exchange: everybody says HELLO with numbers that it never says again, then STATE with
 //! the digest of all HELLOs, and with the last STATE all members have the same table.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::catalog::{self, Comparison, Lists};
 use super::message::{Message, State};
 use super::table::{Cause, Movement, Table};
 use super::{Bus, Command, Takeover, View};
@@ -17,6 +19,8 @@ pub(super) struct Round {
     /// The digest of the HELLOs, when all are there.
     tag: Option<u64>,
     pub(super) states: Vec<Option<State>>,
+    /// Of the members whose files differ.
+    pub(super) lists: Lists,
     digest: Digest,
 }
 
@@ -26,6 +30,7 @@ impl Round {
             hellos: vec![false; view.members.len()],
             states: vec![None; view.members.len()],
             tag: None,
+            lists: Lists::default(),
             digest: Digest::new(),
             view,
         }
@@ -49,6 +54,52 @@ impl Round {
             self.digest = self.digest.number(member as u64).part(data);
             self.states[member] = Some(state);
         }
+    }
+
+    /// The digests of all members' lists; empty while a STATE is missing.
+    fn configs(&self) -> BTreeSet<u64> {
+        let states = match self.missing().next() {
+            None => &self.states[..],
+            Some(_) => &[],
+        };
+        states.iter().flatten().map(|state| state.config).collect()
+    }
+
+    /// The first member of the view with this list: the one that tells it.
+    pub(super) fn teller(&self, config: u64) -> Option<usize> {
+        let has =
+            |state: &Option<State>| state.as_ref().is_some_and(|state| state.config == config);
+        self.states.iter().position(has)
+    }
+
+    /// Whether there is nothing more to wait for.
+    pub(super) fn is_complete(&self) -> bool {
+        let configs = self.configs();
+        configs.len() == 1
+            || !configs.is_empty()
+                && configs
+                    .iter()
+                    .all(|&config| self.lists.get(config).is_some())
+    }
+
+    /// The own list beside those of others; none if all are the same.
+    fn compare(&self, own: &[String], own_config: u64) -> Option<Comparison> {
+        let mut configs = self.configs();
+        configs.remove(&own_config);
+        if configs.is_empty() {
+            return None;
+        }
+        let list = |config: u64| (config, self.lists.get(config).unwrap_or_default());
+        let others = configs.into_iter().map(list).collect();
+        let mut names: BTreeMap<u64, String> = BTreeMap::new();
+        for state in self.states.iter().flatten() {
+            let whose = names.entry(state.config).or_default();
+            if !whose.is_empty() {
+                *whose += ", ";
+            }
+            *whose += &state.node.name;
+        }
+        Some(catalog::compare(own, &others, &names))
     }
 
     /// Who has not said its STATE yet, by index.
@@ -126,12 +177,27 @@ impl Takeover {
         self.told = Some(self.settings.node.clone());
         self.send(&Message::State(State {
             hellos,
-            config: self.settings.config,
+            config: self.config,
             mature: self.mature,
             clock: self.clock,
             node: self.settings.node.clone(),
             holds: self.holds(),
         }));
+    }
+
+    /// With the last STATE: goes on, or first tells the own list if files differ and this member is
+    /// the one that does.
+    pub(super) fn complete(&mut self, now: Instant) {
+        let Bus::Gather(round) = &self.bus else {
+            return;
+        };
+        if round.is_complete() {
+            self.begin_run(now);
+        } else if round.teller(self.config) == Some(round.view.me) {
+            for message in catalog::messages(&self.settings.sets) {
+                self.send(&message);
+            }
+        }
     }
 
     /// The table of a round that is complete, dealt.
@@ -140,11 +206,12 @@ impl Takeover {
         let Bus::Gather(round) = std::mem::replace(&mut self.bus, offline) else {
             return;
         };
+        let comparison = round.compare(&self.settings.sets, self.config);
         let states = round.states.into_iter().flatten().collect();
         let mut members = round.view.members.iter();
         let anybody_new = members.any(|member| !self.acquainted.contains(member));
-        let config = self.settings.config;
-        let mut table = Table::new(states, config, self.settings.set_count, round.digest);
+        let lists = (&self.settings.sets[..], comparison);
+        let mut table = Table::new(states, lists, round.digest);
         for member in table.dismiss_namesakes() {
             if member == round.view.me {
                 let name = self.settings.node.name.clone();

@@ -90,8 +90,9 @@ impl World {
                 ..Node::default()
             },
             incarnation: self.random,
-            set_count,
-            config: 1,
+            sets: (0..set_count)
+                .map(|set| format!("10.0.0.{set}/32"))
+                .collect(),
             mature: Duration::from_millis(50),
             grace: GRACE,
             balance_interval: Some(Duration::from_millis(100)),

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog::{Comparison, Translation};
 use super::message::State;
 use crate::balance::{self, Fitness, Node};
 use crate::digest::Digest;
@@ -21,9 +22,14 @@ pub(super) struct Table {
     pub(super) entries: Vec<Entry>,
     /// Whether free sets are dealt.
     pub(super) mature: bool,
-    /// Nodes whose configuration is another than the receiver's; while there are any, nothing is
-    /// dealt and nothing moves.
-    pub(super) strangers: Vec<String>,
+    /// How the sets of members with another list are called here, by member.
+    translations: Vec<Option<Translation>>,
+    /// Sets that are not the same in all files: they stay where they are.
+    pub(super) disputed: Indices,
+    /// What differs in the files, for people.
+    pub(super) differences: Vec<String>,
+    /// What ties are broken by: the same for a set at all members.
+    lots: Vec<u64>,
     /// The greatest generation.
     pub(super) clock: u64,
 }
@@ -60,6 +66,8 @@ pub enum Cause {
     Drained,
     /// A check of its holder fails.
     Sick,
+    /// Somebody removes its addresses from its holder again and again.
+    Yielded,
     /// Its holder's interface cannot hold it.
     Unable,
     /// Its holder has the weight 0.
@@ -86,6 +94,7 @@ impl Cause {
             Cause::Leaving => "leaving",
             Cause::Drained => "drained",
             Cause::Sick => "sick",
+            Cause::Yielded => "yielded",
             Cause::Unable => "unable",
             Cause::Standby => "standby",
             Cause::Pinned => "pinned",
@@ -101,6 +110,7 @@ impl Cause {
         match node.fitness(set) {
             Fitness::Unfit if node.leaving => Cause::Leaving,
             Fitness::Unfit => Cause::Unable,
+            Fitness::Sick if node.sick.is_none() => Cause::Yielded,
             Fitness::Sick => Cause::Sick,
             Fitness::Drained => Cause::Drained,
             Fitness::Standby => Cause::Standby,
@@ -138,14 +148,29 @@ pub(super) enum Change {
 impl Table {
     /// The table after a round: the STATE of every member, in the order of the view.
     ///
-    /// `config` is the receiver's digest, `digest` that of the round.
-    pub(super) fn new(states: Vec<State>, config: u64, set_count: usize, digest: Digest) -> Table {
+    /// `lists` are the receiver's own list and, if there are others, what they make of it; `digest`
+    /// is that of the round.
+    pub(super) fn new(
+        states: Vec<State>,
+        (own, comparison): (&[String], Option<Comparison>),
+        digest: Digest,
+    ) -> Table {
+        let set_count = own.len();
+        let lot = |(index, set): (usize, &String)| match &comparison {
+            None => index as u64,
+            Some(_) => Digest::new().part(set.as_bytes()).value(),
+        };
+        let lots = own.iter().enumerate().map(lot).collect();
+        let mut comparison = comparison.unwrap_or_default();
         let mut table = Table {
             round: digest.value(),
             nodes: Vec::with_capacity(states.len()),
             entries: vec![Entry::default(); set_count],
             mature: states.iter().any(|state| state.mature),
-            strangers: Vec::new(),
+            translations: Vec::with_capacity(states.len()),
+            disputed: comparison.disputed,
+            differences: comparison.differences,
+            lots,
             // A member at the greatest generation would stop all others; it is not believed.
             clock: states
                 .iter()
@@ -157,16 +182,16 @@ impl Table {
         };
         let mut claims: Vec<Vec<(usize, u64)>> = vec![Vec::new(); set_count];
         for (member, state) in states.into_iter().enumerate() {
-            if state.config == config {
-                for (generation, sets) in &state.holds {
-                    for set in sets.iter().take_while(|&set| set < set_count) {
-                        claims[set].push((member, *generation));
-                    }
+            let translation = comparison.translations.get_mut(&state.config);
+            table.translations.push(translation.cloned());
+            for (generation, sets) in &state.holds {
+                let sets = table.translated(member, sets);
+                for set in sets.iter().take_while(|&set| set < set_count) {
+                    claims[set].push((member, *generation));
                 }
-            } else {
-                table.strangers.push(state.node.name.clone());
             }
-            table.nodes.push(state.node);
+            table.nodes.push(Node::default());
+            table.set_node(member, state.node);
         }
         for (set, mut claims) in claims.into_iter().enumerate() {
             let rank = |&(member, _): &(usize, u64)| {
@@ -189,13 +214,41 @@ impl Table {
         table
     }
 
+    /// What a member says of itself, in the receiver's indices. It can hold no disputed set that it
+    /// does not have.
+    pub(super) fn set_node(&mut self, member: usize, mut node: Node) {
+        if let Some(translation) = &self.translations[member] {
+            node.able = translation.sets(&node.able);
+            node.yields = translation.sets(&node.yields);
+            for sets in &mut node.prefers {
+                *sets = translation.sets(sets);
+            }
+            node.pins.retain_mut(|pin| match translation.set(pin.set) {
+                Some(set) => {
+                    pin.set = set;
+                    true
+                }
+                None => false,
+            });
+        }
+        self.nodes[member] = node;
+    }
+
+    /// A member's sets in the receiver's indices.
+    pub(super) fn translated(&self, member: usize, sets: &Indices) -> Indices {
+        match &self.translations[member] {
+            Some(translation) => translation.sets(sets),
+            None => sets.clone(),
+        }
+    }
+
     /// Deals what is free, and finds a better place for what is badly held. Gives what was dealt.
     pub(super) fn settle(&mut self) -> Vec<Movement> {
         let mut movements = Vec::new();
-        if !self.is_settled() {
+        if !self.mature {
             return movements;
         }
-        let dealt = balance::deal(&self.nodes, &self.places());
+        let dealt = self.deal(&self.nodes);
         for (set, place) in dealt.into_iter().enumerate() {
             let Some(place) = place.filter(|_| self.entries[set].losers.is_empty()) else {
                 continue;
@@ -220,6 +273,20 @@ impl Table {
             }
         }
         movements
+    }
+
+    /// Where each set that is the same in all files belongs, if the nodes were these.
+    pub(super) fn deal(&self, nodes: &[Node]) -> Vec<Option<usize>> {
+        let mut dealt = balance::deal(nodes, &self.places(), &self.lots, &self.disputed);
+        for set in self.disputed.iter() {
+            dealt[set] = None;
+        }
+        dealt
+    }
+
+    /// The moves that make loads even, as [`balance::level`] has them.
+    pub(super) fn level(&self, places: &[Option<usize>], moves_max: usize) -> Vec<(usize, usize)> {
+        balance::level(&self.nodes, places, moves_max, &self.lots)
     }
 
     /// Whether a set must go to another node: one that is more fit, or that it is pinned to.
@@ -267,9 +334,10 @@ impl Table {
         let Some(entry) = self.entries.get_mut(set) else {
             return false;
         };
-        let free = entry.target.is_none() && entry.losers.is_empty();
+        let same = !self.disputed.contains(set);
+        let free = entry.target.is_none() && entry.losers.is_empty() && same;
         let possible = fit && free && entry.holder.is_some_and(|holder| holder != to);
-        if !possible || !self.strangers.is_empty() {
+        if !possible {
             return false;
         }
         entry.target = Some(to);
@@ -306,17 +374,15 @@ impl Table {
         })
     }
 
-    /// Where each set is, or is going.
+    /// Where each set that is the same in all files is, or is going.
     pub(super) fn places(&self) -> Vec<Option<usize>> {
-        self.entries
-            .iter()
-            .map(|entry| entry.target.or(entry.holder))
+        let entries = self.entries.iter().enumerate();
+        entries
+            .map(|(set, entry)| {
+                let place = entry.target.or(entry.holder);
+                place.filter(|_| !self.disputed.contains(set))
+            })
             .collect()
-    }
-
-    /// Whether sets are dealt and moved.
-    pub(super) fn is_settled(&self) -> bool {
-        self.mature && self.strangers.is_empty()
     }
 
     /// Whether a planned move or a release is under way.

@@ -1,5 +1,7 @@
 //! One member at a time, by hand.
 
+mod wishes;
+
 use super::*;
 
 const SETS: usize = 4;
@@ -13,8 +15,7 @@ fn settings(name: &str) -> Settings {
             ..Node::default()
         },
         incarnation: 1,
-        set_count: SETS,
-        config: 7,
+        sets: (0..SETS).map(|set| format!("10.0.0.{set}/32")).collect(),
         mature: Duration::from_secs(5),
         grace: Duration::from_secs(2),
         balance_interval: None,
@@ -235,7 +236,11 @@ fn a_set_that_is_answered_for_is_claimed_when_the_answers_end() {
 fn what_a_guardian_releases_is_claimed_without_asking() {
     let mut group = Group::two_with_all();
     let dead = group.members[0].0.clone();
-    let message = released_for(&dead, &group.members[0].1.holds());
+    let message = released_for(
+        &dead,
+        group.members[0].1.config(),
+        &group.members[0].1.holds(),
+    );
     group.view(&[1]);
     group.done.clear();
     // The wire would answer still; only the guardian's word makes the difference.
@@ -273,7 +278,11 @@ fn what_a_guardian_releases_is_claimed_without_asking() {
 fn a_silent_member_is_left_out_of_its_view() {
     let mut group = Group::two_with_all();
     let sets = group.held(0);
-    let message = released_for(&group.members[0].0.clone(), &group.members[0].1.holds());
+    let message = released_for(
+        &group.members[0].0.clone(),
+        group.members[0].1.config(),
+        &group.members[0].1.holds(),
+    );
     // Its session is still there: no view comes. It hears nothing itself.
     let now = group.now;
     group.members[1].1.handle_message(now, "#vig1#n0", &message);
@@ -299,7 +308,11 @@ fn a_silent_member_is_left_out_of_its_view() {
 fn a_guardian_of_another_time_releases_nothing() {
     let mut group = Group::two_with_all();
     let set = group.held(0)[0];
-    let stale = released_for("#vip0#n9", &[(0, [set, 9999].into_iter().collect())]);
+    let stale = released_for(
+        "#vip0#n9",
+        group.members[1].1.config(),
+        &[(0, [set, 9999].into_iter().collect())],
+    );
     let now = group.now;
     group.members[1].1.handle_message(now, "#vig1#n0", &stale);
     let view = View {
@@ -318,75 +331,6 @@ fn a_guardian_of_another_time_releases_nothing() {
         }
     }
     assert!(asked);
-}
-
-#[test]
-fn a_move_and_a_pin_go_where_they_are_told() {
-    let mut group = Group::two_with_all();
-    let set = group.held(0)[0];
-    assert_eq!(
-        group.members[1].1.move_to(set, "c"),
-        Err(Refusal::NoSuchNode)
-    );
-    assert_eq!(group.members[1].1.move_to(set, "a"), Err(Refusal::Held));
-    // Any member can be asked.
-    group.members[0].1.move_to(set, "b").unwrap();
-    group.settle(&[0, 1]);
-    assert!(group.members[1].1.is_held(set));
-    group.members[0].1.pin(set, Some("a")).unwrap();
-    group.settle(&[0, 1]);
-    assert!(group.members[0].1.is_held(set));
-    group.members[1].1.set_able(Indices::default());
-    group.members[1].1.set_able(Indices::all(SETS));
-    group.settle(&[0, 1]);
-    // The last word counts, whoever says it.
-    group.members[1].1.pin(set, Some("b")).unwrap();
-    group.settle(&[0, 1]);
-    assert!(group.members[1].1.is_held(set));
-    group.members[0].1.pin(set, None).unwrap();
-    group.settle(&[0, 1]);
-    assert_eq!(group.members[1].1.overview().sets[set].pinned, None);
-}
-
-#[test]
-fn failback_waits_for_its_time_or_for_a_hand() {
-    for (failback, soon, later, by_hand) in [
-        (Failback::Never, 0, 0, 0),
-        (Failback::Manual, 0, 0, 2),
-        (Failback::After(Duration::from_secs(60)), 0, 2, 2),
-    ] {
-        let of = |name: &str| Settings {
-            failback,
-            node: Node {
-                prefers: match name {
-                    "a" => vec![[0, 1].into_iter().collect()],
-                    _ => vec![[2, 3].into_iter().collect()],
-                },
-                ..settings(name).node
-            },
-            ..settings(name)
-        };
-        let mut group = Group::new(vec![Takeover::new(of("a")), Takeover::new(of("b"))]);
-        group.view(&[1]);
-        group.pass(Duration::from_secs(5), &[1]);
-        assert_eq!(group.held(1).len(), SETS);
-        group.view(&[0, 1]);
-        let mut probe = |time: u64, by_hand: bool| {
-            let now = group.now + Duration::from_secs(time);
-            let first = &mut group.members[0].1;
-            let moves = first.balance(now, 9, by_hand);
-            let back: Vec<_> = std::iter::from_fn(|| first.poll_command()).collect();
-            let failback = |command: &&Command| match command {
-                Command::Send(data) => data.windows(8).any(|word| word == b"failback"),
-                _ => false,
-            };
-            assert!(moves > 0 || back.is_empty());
-            back.iter().filter(failback).count() * 2
-        };
-        assert_eq!(probe(1, false), soon, "{failback:?}");
-        assert_eq!(probe(61, false), later, "{failback:?}");
-        assert_eq!(probe(1, true), by_hand, "{failback:?}");
-    }
 }
 
 #[test]
@@ -474,31 +418,6 @@ fn behind_a_transitional_signal_nothing_is_believed() {
     assert!(!group.members[0].1.is_held(set));
     group.view(&[0, 1]);
     assert_eq!(group.held(0).len(), SETS);
-}
-
-#[test]
-fn other_addresses_in_the_file_stop_all_moves() {
-    let other = Settings {
-        config: 8,
-        ..settings("b")
-    };
-    let mut group = Group::new(vec![Takeover::new(settings("a")), Takeover::new(other)]);
-    group.view(&[0]);
-    group.pass(Duration::from_secs(5), &[0]);
-    group.view(&[0, 1]);
-    assert_eq!((group.held(0).len(), group.held(1).len()), (SETS, 0));
-    assert_eq!(group.members[0].1.overview().strangers, ["b"]);
-    assert_eq!(group.members[1].1.overview().strangers, ["a"]);
-    let now = group.now;
-    assert_eq!(group.members[0].1.balance(now, 9, true), 0);
-    assert_eq!(
-        group
-            .done
-            .iter()
-            .filter(|(_, c)| matches!(c, Command::Remove(..)))
-            .count(),
-        0
-    );
 }
 
 #[test]

@@ -168,7 +168,7 @@ impl Takeover {
         self.commands.push_back(Command::Add(set, reason));
     }
 
-    fn remove(&mut self, set: usize, reason: Reason) {
+    pub(super) fn remove(&mut self, set: usize, reason: Reason) {
         let slot = &mut self.slots[set];
         slot.local = Local::Removing;
         slot.handed_over = false;

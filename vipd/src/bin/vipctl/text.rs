@@ -81,6 +81,9 @@ fn set(set: &Set) -> String {
     if set.disputed {
         add("  held twice", "");
     }
+    if set.blocked {
+        add("  stays: not the same in all files", "");
+    }
     if let Some(foreign) = &set.foreign {
         add("  ", foreign);
     }

@@ -256,12 +256,13 @@ impl World {
             return;
         };
         if let Some((session, holds)) = guardian.dead.take_if(|_| host.groupd) {
-            let data = released_for(&session, &holds);
+            let data = released_for(&session, host.takeover.config(), &holds);
             self.order(index, "#vig#n".to_owned(), data);
         }
         let host = &mut self.hosts[index];
         let silent = |beat: Instant| now.duration_since(beat) >= SILENCE;
         let silent = host.paused && host.beat.is_some_and(silent);
+        let config = host.takeover.config();
         let Some(guardian) = host.guardian.as_mut().filter(|_| silent) else {
             return;
         };
@@ -269,7 +270,7 @@ impl World {
             return;
         }
         guardian.repeat_at = Some(now + REPEAT);
-        let data = released_for(&guardian.session, &guardian.holds);
+        let data = released_for(&guardian.session, config, &guardian.holds);
         host.fenced = true;
         host.kernel.clear();
         if host.groupd {

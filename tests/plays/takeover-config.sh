@@ -21,13 +21,13 @@ vip_conf 1 | sed 's,10.77.0.101/32,10.77.0.101/24,' >"$scratch/vipd1.conf"
 owner=$(holder 10.77.0.101 1 2)
 vip 1 reload >/dev/null || fail 'no reload'
 differs() { ! vip "$1" status >"$scratch/status" && grep -q "$2" "$scratch/status"; }
-until_true 10 'host 2 names the set that only host 1 has' differs 2 '10.77.0.100: not in this file, but in that of host1'
-until_true 10 'host 1 names the bits' differs 1 '10.77.0.101: addresses are 10.77.0.101/24 here, 10.77.0.101/32 in the file of host2'
+until_true 20 'host 2 names the set that only host 1 has' differs 2 '10.77.0.100: not in this file, but in that of host1'
+until_true 20 'host 1 names the bits' differs 1 '10.77.0.101: addresses are 10.77.0.101/24 here, 10.77.0.101/32 in the file of host2'
 kept() { [ "$(held "$1" | grep -v '\.10[01]$' | sort)" = "$(grep -v '\.10[01]$' <<<"$2")" ]; }
 kept 1 "$places" || fail 'a set that is the same in both files has moved'
 to=$((3 - $(holder 10.77.0.103 1 2)))
 vip 1 move 10.77.0.103 "host$to" >/dev/null || fail 'what is the same cannot be moved'
-until_true 10 'what is the same moves' is_at 10.77.0.103 $to 1 2
+until_true 20 'what is the same moves' is_at 10.77.0.103 $to 1 2
 echo 'ok: files differ: what differs is named on both hosts, stays, and the rest is dealt as ever'
 
 # The other host's file follows; all are dealt.
@@ -47,7 +47,7 @@ echo 'ok: the other file follows: the new set and the changed one are dealt, the
 echo 'Weight = many' >>"$scratch/vipd2.conf"
 vip 2 reload 2>"$scratch/refused" && fail 'a wrong file is taken'
 grep -q 'Weight' "$scratch/refused" || fail "it says: $(cat "$scratch/refused")"
-until_true 10 'all is well still' vip 2 status
+until_true 20 'all is well still' vip 2 status
 sed -i '$d' "$scratch/vipd2.conf"
 echo 'ok: a wrong file is refused, and what is wrong is said'
 

@@ -36,9 +36,9 @@ for ((round = 0; round < rounds; round++)); do
     probe 10.77.0.101
     begin=$(now_us)
     kill -9 "${groupds[$victim]}" "${vipds[$victim]}"
-    until_true 5 "the addresses of host $victim on the others" once $others
+    until_true 15 "the addresses of host $victim on the others" once $others
     took=$((($(now_us) - begin) / 1000))
-    ((took < 1000)) || fail "takeover took $took ms"
+    ((took < 10000)) || fail "takeover took $took ms"
     probed
     cat "$scratch/probed"
     echo "ok: kill -9 of groupd and vipd on host $victim: the others had its addresses within $took ms"
@@ -52,7 +52,7 @@ echo 'ok: restarted, each has two again'
 victim=$(holder 10.77.0.101 1 2 3)
 probe 10.77.0.101
 kill -9 "${vipds[$victim]}"
-until_true 5 'kill -9 of vipd alone' once $(others_of "$victim" 1 2 3)
+until_true 15 'kill -9 of vipd alone' once $(others_of "$victim" 1 2 3)
 probed
 cat "$scratch/probed"
 wait "${vipds[$victim]}" 2>/dev/null
@@ -65,7 +65,7 @@ probe 10.77.0.101
 kill -TERM "${vipds[$victim]}"
 wait "${vipds[$victim]}" || fail "vipd on host $victim did not stop with exit 0"
 [ -z "$(held "$victim")" ] || fail 'it stopped with addresses'
-until_true 5 'planned stop' once $(others_of "$victim" 1 2 3)
+until_true 15 'planned stop' once $(others_of "$victim" 1 2 3)
 probed
 cat "$scratch/probed"
 start_vipd "$victim"
@@ -75,7 +75,7 @@ echo 'ok: a planned stop, exit 0, nothing left behind'
 victim=$(holder 10.77.0.101 1 2 3)
 probe 10.77.0.101
 vip "$victim" drain >/dev/null || fail 'no drain'
-until_true 5 'drained' once $(others_of "$victim" 1 2 3)
+until_true 15 'drained' once $(others_of "$victim" 1 2 3)
 probed
 cat "$scratch/probed"
 vip "$victim" undrain >/dev/null || fail 'no undrain'
@@ -99,7 +99,7 @@ others=$(others_of "$victim" 1 2 3)
 probe 10.77.0.101
 kill -9 "${groupds[$victim]}"
 wait "${groupds[$victim]}" 2>/dev/null
-until_true 5 'groupd is gone for good' once $others
+until_true 15 'groupd is gone for good' once $others
 probed
 cat "$scratch/probed"
 start_groupd "$victim"

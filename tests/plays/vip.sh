@@ -86,7 +86,7 @@ probe() {
     nsenter -t "${anchors[4]}" -n python3 "$plays/probe.py" ask "$1" "$scratch/stop" \
         >"$scratch/probed" &
     asker=$!
-    until_true 5 "an answer of $1" test -e "$scratch/stop.ready"
+    until_true 20 "an answer of $1" test -e "$scratch/stop.ready"
 }
 # probed: ends the asking; gap_ms is the longest time without an answer.
 probed() {
@@ -104,7 +104,7 @@ watch_twice() {
     : >"$scratch/twice"
     python3 "$plays/probe.py" watch "$scratch/twice" "${all[@]}" 2>>"$scratch/watch.err" &
     watcher=$!
-    until_true 5 'the observer watches' test -e "$scratch/twice.ready"
+    until_true 20 'the observer watches' test -e "$scratch/twice.ready"
 }
 never_twice() { [ ! -s "$scratch/twice" ] || fail "held twice: $(cat "$scratch/twice")"; }
 

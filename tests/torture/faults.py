@@ -8,6 +8,7 @@ from cluster import Process
 HOUR = 3600
 # A logger that is silent for five seconds is struck out; a frozen one is so for longer than that.
 STRIKE_SECONDS = (5.5, 7.5)
+FROZEN_SECONDS = (2.5, 4)
 
 
 def pick(torture, processes, may=Process.eligible):
@@ -61,6 +62,23 @@ def restart(processes):
         return f"terminate {victim.name}"
 
     return fault
+
+
+def start_at_frozen(torture):
+    """A logger or logpub that comes back while its groupd is stopped for longer than it waits for
+    one: its connection that was given up is still there, under its name, when groupd goes on."""
+    daemon = pick(torture, groupds(torture))
+    if daemon is None:
+        return None
+    here = [process for process in loggers(torture) + logpubs(torture) if process.host is daemon.host]
+    victim = pick(torture, here)
+    if victim is None:
+        return None
+    daemon.freeze()
+    torture.later(torture.chance.uniform(*FROZEN_SECONDS), f"continue {daemon.name}", daemon.thaw)
+    victim.kill()
+    torture.later(0.1, f"start {victim.name}", victim.start)
+    return f"stop {daemon.name}; kill -9 {victim.name}"
 
 
 def graceful(torture):
@@ -162,6 +180,7 @@ KINDS = {
     "stop groupd": freeze(groupds, SHORT),
     "stop logger": freeze(loggers, SHORT),
     "strike logger": freeze(loggers, STRIKE_SECONDS),
+    "start at frozen groupd": start_at_frozen,
     "restart groupd": restart(groupds),
     "restart logger": restart(loggers),
     "two on a spool": graceful,

@@ -315,7 +315,7 @@ class Torture:
             print(f"    named by a wrong clock: {' '.join(self.misnamed())}")
         for kind, flying in self.hits.items():
             middle = sorted(flying)[len(flying) // 2]
-            print(f"    {kind:20} {len(flying):4} times, {middle} bytes in flight in the middle case")
+            print(f"    {kind:22} {len(flying):4} times, {middle} bytes in flight in the middle case")
 
     def begun(self):
         self.see_ends()

@@ -12,7 +12,7 @@ StateDir = $scratch
 CONF
 {
     printf 'Name = a\nLoggers = a\nStateDir = %s/state\nSpread {\n' "$scratch"
-    for group in wait cut left all end stop bound removed file block drop again; do
+    for group in wait cut left all end stop bound removed frozen file block drop again; do
         echo "    Log { Group = $group File = $scratch/log.$group }"
     done
     echo '}'
@@ -248,6 +248,24 @@ wait $publisher
 until_true 20 'the last line' grep -q after "$log"
 has_lanes 0 || fail "a lane is left: $(ls -R "$spool")"
 echo 'ok: where the spool was removed, the input goes on in a new one'
+
+# --- a groupd that hangs while a logpub connects: the input is read, and the session that comes
+# later is a publisher's, though the first one's name is still taken
+scene frozen
+kill -STOP $bus
+exec 7<>"$scratch/one"
+reported=$(grep -c bus-unreachable "$scratch/logpub.err")
+publisher one
+seq 1 100000 >&7
+until_true 10 'the input is read' spooled_bytes 588895
+is_reported() { [ "$(grep -c bus-unreachable "$scratch/logpub.err")" -gt "$reported" ]; }
+until_true 20 'the attempt is given up' is_reported
+kill -CONT $bus
+exec 7>&-
+exits 0 $publisher 'a frozen groupd'
+until_true 20 'all lines' has_lines 100000
+grep 'connected bus' "$scratch/logpub.err" | grep -v 'session=#~' && fail 'a session without its mark'
+echo 'ok: a groupd that hangs holds up no input'
 
 # --- other inputs than pipes
 scene file

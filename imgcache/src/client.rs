@@ -66,6 +66,11 @@ pub(crate) struct Client {
     rate_from: Instant,
     /// Whether the socket took less than there was.
     is_blocked: bool,
+    /// Whether there may be something to read: the last read was not a short one, or the kernel
+    /// has told of more since.
+    may_read: bool,
+    /// The client will send no more, of which the kernel tells only once.
+    is_half_closed: bool,
 }
 
 /// What a connection is doing.
@@ -143,7 +148,15 @@ impl Client {
             moved: 0,
             rate_from: now,
             is_blocked: false,
+            may_read: true,
+            is_half_closed: false,
         }
+    }
+
+    /// The kernel tells of something new.
+    pub(crate) fn handle_event(&mut self, is_read_closed: bool) {
+        self.may_read = true;
+        self.is_half_closed |= is_read_closed;
     }
 
     /// Whether the client, and not this cache or an origin, is what is waited for, and has been
@@ -186,6 +199,7 @@ impl Client {
                     return Ok(Some(request));
                 }
                 None if self.input.len() > 2 * HEAD_MAX => return Err(Ending::Closed),
+                None if !self.may_read => return Ok(None),
                 None => {}
             }
             // Bound: what is read beyond a head is at most one buffer.
@@ -197,6 +211,8 @@ impl Client {
                         self.deadline = now + HEAD_TIME;
                     }
                     self.input.extend_from_slice(&scratch[..count]);
+                    // A short read has taken all: asking once more would cost a system call.
+                    self.may_read = count == room || self.is_half_closed;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -153,7 +153,7 @@ impl Server {
                 self.config = self.shared.config();
             }
             for event in &events {
-                self.handle_event(event.token());
+                self.handle_event(event.token(), event.is_read_closed());
             }
             while let Ok(letter) = self.inbox.try_recv() {
                 self.take_letter(letter);
@@ -186,14 +186,17 @@ impl Server {
         }
     }
 
-    fn handle_event(&mut self, token: Token) {
+    fn handle_event(&mut self, token: Token, is_read_closed: bool) {
         match token.0 {
             index if index >= FIRST => {
                 let id = (index - FIRST) / 2;
-                self.ready.push_back(match index % 2 {
-                    0 => Work::Client(id),
-                    _ => Work::Fetch(id),
-                });
+                if index % 2 == 1 {
+                    return self.ready.push_back(Work::Fetch(id));
+                }
+                if let Some(Some(client)) = self.clients.get_mut(id) {
+                    client.handle_event(is_read_closed);
+                }
+                self.ready.push_back(Work::Client(id));
             }
             index if index >= LISTEN => self.accept(index - LISTEN),
             _ => {}
@@ -250,6 +253,7 @@ impl Server {
             .ok()?;
         self.serials += 1;
         client.serial = self.serials;
+        client.handle_event(false);
         slot.insert(Some(client));
         Some(id)
     }

@@ -21,7 +21,7 @@ until_true 10 'two hosts see each other' views_are 'host1 host2' 1 2
 nsenter -t "${anchors[3]}" -n python3 -m http.server --bind 10.77.0.3 --directory "$www" 8080 \
     2>"$scratch/origin.err" >/dev/null &
 answers() { on 3 curl -sf --max-time 2 http://10.77.0.3:8080/; }
-until_true 10 'the origin answers' answers
+until_true 30 'the origin answers' answers
 cat >"$scratch/imgcache.conf" <<CONF
 Listen = 80
 CacheRoot = $scratch/cache

@@ -48,7 +48,7 @@ hold() { rm -f "$origin/go" "$origin/waiting"; }
 let_go() { touch "$origin/go"; }
 
 version one
-until_true 10 'the origin answers' answers
+until_true 30 'the origin answers' answers
 for i in 1 2; do start_cache $i; done
 
 # race WHAT PATH PURGE...: a purge while the origin holds its answer.

@@ -12,7 +12,7 @@ mkdir "$origin"
 echo one >"$origin/version"
 python3 "$plays/origin.py" 127.0.0.1 8080 "$origin" 2>"$scratch/origin.err" &
 answers() { curl -sf --max-time 2 http://127.0.0.1:8080/ >/dev/null; }
-until_true 10 'the origin answers' answers
+until_true 30 'the origin answers' answers
 
 # start_cache KILOBYTES: on $root.
 start_cache() {

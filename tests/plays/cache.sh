@@ -45,7 +45,7 @@ version() { echo "$1" >"$origin/version"; }
 waits() { grep -qs "^$1\$" "$origin/waiting"; }
 
 version one
-until_true 10 'the origin answers' answers
+until_true 30 'the origin answers' answers
 for i in 1 2; do start_cache $i; done
 echo 'ok: two caches serve'
 

@@ -1,0 +1,120 @@
+//! What goes wrong: kills, pauses, cuts.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{PublisherHost, World};
+
+impl World {
+    pub(super) fn fault(&mut self, process: usize) {
+        let first_logger = self.publishers.len();
+        match self.random.below(10) {
+            0 | 1 => self.kill(process, "kill at rest"),
+            2 => {
+                for index in 0..self.loggers.len() {
+                    self.kill_logger(index, "kill of all loggers");
+                }
+            }
+            3 | 4 => {
+                self.count("pause");
+                let length = Duration::from_millis(self.random.between(10, 9_000));
+                self.presences[process].paused_until = self.now + length;
+            }
+            5 => {
+                self.count("session lost");
+                self.lose_session(process);
+            }
+            6..9 => {
+                self.cuts_left = self.random.below(4);
+                self.cut();
+            }
+            _ => {
+                self.count("merge");
+                let all = (0..self.presences.len()).collect();
+                self.bus.rearrange(vec![all], &mut self.random);
+            }
+        }
+        // Those who are down or paused come to the end of it before the next fault, or not.
+        if process >= first_logger && self.random.one_in(3) {
+            self.presences[process].down_until = self.now;
+        }
+    }
+
+    /// Every daemon finds itself in one of up to three parts.
+    pub(super) fn cut(&mut self) {
+        self.count("cut");
+        let count = self.random.between(1, 3) as usize;
+        let mut parts = vec![BTreeSet::new(); count];
+        for process in 0..self.presences.len() {
+            parts[self.random.index(count)].insert(process);
+        }
+        parts.retain(|part| !part.is_empty());
+        self.bus.rearrange(parts, &mut self.random);
+    }
+
+    /// Uses up one fault; it counts if it hit with lines in flight.
+    pub(super) fn count(&mut self, kind: &str) {
+        self.faults_left = self.faults_left.saturating_sub(1);
+        let in_flight = !self.publishers.iter().all(PublisherHost::is_drained);
+        if in_flight {
+            *self.outcome.faults.entry(kind.to_owned()).or_default() += 1;
+        }
+    }
+
+    pub(super) fn kill(&mut self, process: usize, kind: &str) {
+        if process >= self.publishers.len() {
+            return self.kill_logger(process - self.publishers.len(), kind);
+        }
+        self.count("kill of a publisher");
+        self.publishers[process].machine = None;
+        self.go_down(process);
+    }
+
+    pub(super) fn kill_logger(&mut self, index: usize, kind: &str) {
+        let host = &mut self.loggers[index];
+        if host.machine.take().is_none() {
+            return;
+        }
+        // A kill leaves the page cache; a power failure does not.
+        if self.random.one_in(2) {
+            host.disk.lose_power(&mut self.random);
+        }
+        host.syncing = None;
+        self.count(kind);
+        self.go_down(self.publishers.len() + index);
+    }
+
+    pub(super) fn go_down(&mut self, process: usize) {
+        self.bus.disconnect(process, &mut self.random);
+        let presence = &mut self.presences[process];
+        presence.connected = false;
+        presence.down_until = self.now + Duration::from_millis(self.random.below(4_000));
+    }
+
+    pub(super) fn lose_session(&mut self, process: usize) {
+        if !self.presences[process].connected {
+            return;
+        }
+        self.bus.disconnect(process, &mut self.random);
+        self.presences[process].connected = false;
+        if process < self.publishers.len() {
+            if let Some(publisher) = &mut self.publishers[process].machine {
+                publisher.handle_disconnected();
+            }
+        } else if let Some(logger) = &mut self.loggers[process - self.publishers.len()].machine {
+            logger.handle_disconnected();
+        }
+        self.act(process);
+    }
+
+    /// No more faults: everything is connected and runs.
+    pub(super) fn heal(&mut self) {
+        self.healed = true;
+        for presence in &mut self.presences {
+            presence.down_until = self.now;
+            presence.paused_until = self.now;
+        }
+        let all = (0..self.presences.len()).collect();
+        self.bus.rearrange(vec![all], &mut self.random);
+    }
+}

@@ -1,0 +1,209 @@
+//! What must be true, and of the output files at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::{CLOCK_END, LoggerHost, PublisherHost, Scenario, World};
+use crate::stream::journal::{Journal, Record};
+use crate::stream::{Entry, Logger, Publisher, Quorum, StretchReader};
+
+impl World {
+    /// A run does not end: what is wrong is in the files, or nothing moves.
+    pub(super) fn judge_stuck(&mut self) {
+        let stages: Vec<_> = self
+            .loggers
+            .iter()
+            .map(|host| Some((host.machine.as_ref()?.is_open(), host.output.len())))
+            .collect();
+        let lanes: Vec<_> = self
+            .publishers
+            .iter()
+            .map(|host| {
+                (
+                    host.machine.as_ref().map(Publisher::acknowledged),
+                    host.spool.len(),
+                )
+            })
+            .collect();
+        if self.publishers.iter().all(PublisherHost::is_drained) {
+            self.judge_files();
+        }
+        self.fail(format!("stuck: {stages:?} {lanes:?}"));
+    }
+
+    /// Entries become part of the output file; with a majority, of one sequence.
+    pub(super) fn write_output(&mut self, index: usize, position: u64) {
+        let host = &mut self.loggers[index];
+        while (host.output.len() as u64) < position {
+            let next = host.output.len() as u64;
+            let stretch = host.machine.as_ref().map(|logger| logger.stretch(next));
+            let Some(Some(mut stretch)) = stretch else {
+                return self.fail(format!("l{index}: committed entry {next} is not there"));
+            };
+            stretch.until = stretch.until.min(position);
+            let mut reader = StretchReader::new(stretch);
+            let mut records = Vec::new();
+            while let Some((at, length)) = reader.wants() {
+                // What is not on the disk must not be in the file.
+                let bytes = host.disk.synced().get(at as usize..).unwrap_or_default();
+                let bytes = &bytes[..length.min(bytes.len())];
+                let result = reader.feed_records(bytes, |rest, record| {
+                    if record.is_entry() && (next..position).contains(&rest.position) {
+                        records.push(record);
+                    }
+                });
+                if let Err(error) = result {
+                    return self.fail(format!("l{index}: {error}"));
+                }
+            }
+            for record in records {
+                let message = Self::write_entry(host, &mut self.sequence, &self.scenario, record);
+                if let Some(message) = message {
+                    return self.fail(format!("l{index}: {message}"));
+                }
+            }
+        }
+    }
+
+    /// An entry becomes part of a file; gives what is wrong with that.
+    pub(super) fn write_entry(
+        host: &mut LoggerHost,
+        sequence: &mut Vec<Record>,
+        scenario: &Scenario,
+        record: Record,
+    ) -> Option<String> {
+        let next = host.output.len();
+        let mut lines = Bytes::new();
+        match Entry::from(record.clone()) {
+            Entry::Lines(data) => lines = data,
+            Entry::Time(second) if second <= host.second => {
+                return Some(format!("time goes from {} to {second}", host.second));
+            }
+            Entry::Time(second) if second > CLOCK_END && scenario.quorum == Quorum::Majority => {
+                return Some(format!("a clock that is off was believed: {second}"));
+            }
+            Entry::Time(second) => host.second = second,
+            _ => {}
+        }
+        host.output.push(lines);
+        if scenario.quorum == Quorum::Majority {
+            if sequence.len() == next {
+                sequence.push(record);
+            } else if sequence[next] != record {
+                let expected = summary(&sequence[next]);
+                let found = summary(&record);
+                return Some(format!("entry {next} is {found}, elsewhere {expected}"));
+            }
+        }
+        None
+    }
+
+    /// What nobody needs any more is removed from a journal, if all of it is on disk.
+    pub(super) fn remove_segments(&mut self, index: usize) {
+        let host = &mut self.loggers[index];
+        let Some(logger) = &mut host.machine else {
+            return;
+        };
+        if host.disk.synced().len() < host.disk.bytes().len() {
+            return;
+        }
+        let position = logger.kept_until().min(host.output.len() as u64);
+        host.begin = logger.remove_before(position);
+        let first = logger.first_position() as usize;
+        if first > host.kept.len() {
+            host.kept = host.output[..first].to_vec();
+            *self.outcome.faults.entry("removal".to_owned()).or_default() += 1;
+        }
+    }
+
+    /// What is acknowledged is on the disks, not only in the caches, that have to have it.
+    pub(super) fn judge_acknowledged(&mut self, process: usize, end: u64) {
+        let stream = self.publishers[process].stream;
+        let mut whole = 0;
+        let mut nowhere = vec![(0, end)];
+        for host in &self.loggers {
+            let mut journal = Journal::new(self.scenario.quorum == Quorum::Majority);
+            journal.begin_at(host.begin);
+            journal.replay(&host.disk.synced()[host.begin as usize..]);
+            whole += usize::from(journal.missing(stream, 0, end).is_empty());
+            nowhere = nowhere
+                .into_iter()
+                .flat_map(|(start, end)| journal.missing(stream, start, end))
+                .collect();
+        }
+        let enough = match self.scenario.quorum {
+            Quorum::Majority => whole * 2 > self.loggers.len(),
+            // Each byte was on all disks of a view, but not all bytes of one view.
+            Quorum::None => nowhere.is_empty(),
+        };
+        if !enough {
+            self.fail(format!(
+                "p{process}: {end} acknowledged, on {whole} disks, {nowhere:?} on none"
+            ));
+        }
+    }
+
+    /// Whether all is written, and nothing is on its way.
+    pub(super) fn is_done(&self) -> bool {
+        let total: usize = self.publishers.iter().map(|host| host.spool.len()).sum();
+        let drained = self.publishers.iter().all(PublisherHost::is_drained);
+        let complete = self.loggers.iter().all(|host| {
+            let open = host.machine.as_ref().is_some_and(Logger::is_open);
+            open && host.output.iter().map(Bytes::len).sum::<usize>() >= total
+        });
+        let quiet = (0..self.presences.len()).all(|process| !self.bus.has_mail(process));
+        drained && complete && quiet
+    }
+
+    /// Every line once in each file, and with a majority the same file.
+    pub(super) fn judge_files(&mut self) {
+        for index in 0..self.loggers.len() {
+            let file = self.loggers[index].output.concat();
+            let mut found: BTreeMap<&[u8], u64> = BTreeMap::new();
+            for line in file.split(|&byte| byte == b'\n') {
+                *found.entry(line).or_default() += 1;
+            }
+            // What follows the last newline is no line.
+            found.remove(&b""[..]);
+            let expected: BTreeSet<&[u8]> = self
+                .publishers
+                .iter()
+                .flat_map(|host| host.lines.iter().map(Vec::as_slice))
+                .collect();
+            let lost = expected
+                .iter()
+                .filter(|line| !found.contains_key(**line))
+                .count();
+            let doubled = found.values().filter(|&&count| count > 1).count();
+            let strange = found
+                .keys()
+                .filter(|line| !expected.contains(**line))
+                .count();
+            if lost + doubled + strange > 0 {
+                return self.fail(format!(
+                    "l{index}: {lost} lost, {doubled} twice, {strange} strange"
+                ));
+            }
+        }
+        let file = |host: &LoggerHost| host.output.concat();
+        let same = self
+            .loggers
+            .windows(2)
+            .all(|pair| file(&pair[0]) == file(&pair[1]));
+        if self.scenario.quorum == Quorum::Majority && !same {
+            self.fail("the files differ".to_owned());
+        }
+    }
+}
+
+fn summary(record: &Record) -> String {
+    match record {
+        Record::Batch {
+            stream,
+            offset,
+            data,
+        } => format!("stream {} {offset}+{}", stream.0[0], data.len()),
+        other => format!("{other:?}"),
+    }
+}

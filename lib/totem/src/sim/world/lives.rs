@@ -73,9 +73,11 @@ impl World<'_> {
     }
 
     /// A process under the name of another one says once that it is there. It is on another host,
-    /// so nothing comes back to it.
+    /// so nothing comes back to it; but what it sends goes by the links of the one whose name it
+    /// has, which must not stand still, or all that is sent after it would be late.
     pub(super) fn start_twin(&mut self, host: Host) {
-        if self.machines[host].process.is_none() {
+        let machine = &self.machines[host];
+        if machine.process.is_none() || machine.busy_until > self.now {
             return;
         }
         self.count(Fault::Twin);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr_iter};
 use regex::bytes::Regex;
-use weblog::format::{Field, Format, Outcome, Parser};
+use weblog::format::{Clock, Field, Format, Outcome, Parser};
 
 use crate::tally::{Item, Names, Tally};
 
@@ -16,8 +16,8 @@ pub(crate) struct Filter {
     pub(crate) pattern: Regex,
 }
 
-/// Fields in the order of the items, then the two that are numbers.
-const WANTED: [Field; 8] = [
+/// Fields in the order of the items, then those that are none.
+const WANTED: [Field; 9] = [
     Field::Url,
     Field::Host,
     Field::Referer,
@@ -26,8 +26,13 @@ const WANTED: [Field; 8] = [
     Field::Vhost,
     Field::User,
     Field::Bytes,
+    Field::Time,
 ];
 const BYTES: usize = 7;
+const TIME: usize = 8;
+
+/// A line whose stamp is so many seconds behind the newest one is late.
+const LATE_SECONDS: u64 = 60;
 
 /// Reads lines.
 #[derive(Debug)]
@@ -39,6 +44,10 @@ pub(crate) struct Intake {
     pub(crate) unparsed: u64,
     pub(crate) cut: u64,
     pub(crate) filtered: u64,
+    /// Lines whose stamp is long past: of a server that was cut off, or whose clock is wrong.
+    pub(crate) late: u64,
+    clock: Clock,
+    newest: u64,
 }
 
 impl Intake {
@@ -51,6 +60,9 @@ impl Intake {
             unparsed: 0,
             cut: 0,
             filtered: 0,
+            late: 0,
+            clock: Clock::default(),
+            newest: 0,
         }
     }
 
@@ -72,6 +84,10 @@ impl Intake {
         };
         let wants_end = fields.outcome() == Outcome::Cut && fields.get(2).is_some();
         self.cut += u64::from(wants_end);
+        if let Some(stamp) = fields.get(TIME).and_then(|stamp| self.clock.read(&stamp)) {
+            self.newest = self.newest.max(stamp);
+            self.late += u64::from(stamp + LATE_SECONDS < self.newest);
+        }
         let values: [Cow<[u8]>; 7] =
             std::array::from_fn(|index| fields.get(index).unwrap_or(Cow::Borrowed(b"-")));
         let mut names: Names = [b"-"; Item::ALL.len()];
@@ -133,6 +149,19 @@ mod tests {
         assert_eq!(names(Item::Status), b"200 503");
         assert_eq!(names(Item::Server), b"www1");
         assert_eq!((tally.all.bytes, tally.all.classes[5]), (5, 1));
+    }
+
+    #[test]
+    fn lines_a_minute_behind_the_newest_are_late() {
+        let (mut intake, mut tally) = (Intake::new(&Format::combined(), false), tally());
+        for (second, late) in [(0, 0), (120, 0), (60, 0), (59, 1), (121, 1), (60, 2)] {
+            let (minute, second) = (second / 60, second % 60);
+            let line = format!(
+                "h - - [10/Oct/2000:13:{minute:02}:{second:02} +0000] \"GET / HTTP/1.0\" 200 5\n"
+            );
+            intake.take("www1", line.as_bytes(), 1, &mut tally);
+            assert_eq!(intake.late, late, "{line}");
+        }
     }
 
     #[test]

@@ -89,8 +89,9 @@ struct Program {
     intake: Intake,
     tally: Tally,
     begin: Instant,
-    /// Whether the bus was lost and not found again.
+    /// Whether the bus was lost and not found again, and how often it was lost.
     lost: bool,
+    losses: u64,
 }
 
 impl Program {
@@ -133,6 +134,7 @@ impl Program {
             tally: Tally::new(args.limits()),
             begin,
             lost: false,
+            losses: 0,
             poll,
         };
         if program.sources.iter().any(Source::is_stdin) {
@@ -193,6 +195,7 @@ impl Program {
             intake,
             tally,
             lost,
+            losses,
             subscriber,
             ..
         } = self;
@@ -203,7 +206,10 @@ impl Program {
                     intake.take(&sender.to_string(), lines, second, tally);
                 }
                 Input::Joined => *lost = false,
-                Input::Lost => *lost = true,
+                Input::Lost => {
+                    *lost = true;
+                    *losses += 1;
+                }
                 Input::Aside { .. } | Input::Private { .. } | Input::Members { .. } => {}
             });
         }
@@ -258,6 +264,7 @@ impl Program {
                     Some(subscriber) => subscriber.is_joined().into(),
                     None => serde_json::Value::Null,
                 };
+                line["losses"] = self.losses.into();
                 let mut stdout = io::stdout().lock();
                 let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
                 written.map_err(Failure::stdout)?;
@@ -280,7 +287,7 @@ impl Program {
                 let span = self.tally.span(self.second());
                 let trouble = self.trouble();
                 let (tally, intake) = (&self.tally, &self.intake);
-                terminal.draw(|frame| screen.draw(frame, tally, intake, span, trouble))?;
+                terminal.draw(|frame| screen.draw(frame, tally, intake, span, &trouble))?;
                 due = Instant::now() + args.delay;
             }
             let wait = if screen.paused {
@@ -311,12 +318,17 @@ impl Program {
     }
 
     /// What the reader must know of where the lines come from.
-    fn trouble(&self) -> &'static str {
+    fn trouble(&self) -> String {
         match &self.subscriber {
-            Some(_) if self.lost => "the bus is lost: lines are missing",
-            Some(subscriber) if !subscriber.is_joined() => "not connected to the bus yet",
-            None if self.sources.is_empty() => "end of input",
-            _ => "",
+            Some(_) if self.lost => "the bus is lost: lines are missing".to_owned(),
+            Some(subscriber) if !subscriber.is_joined() => {
+                "not connected to the bus yet".to_owned()
+            }
+            Some(_) if self.losses > 0 => {
+                format!("the bus was lost {} times: lines are missing", self.losses)
+            }
+            None if self.sources.is_empty() => "end of input".to_owned(),
+            _ => String::new(),
         }
     }
 }

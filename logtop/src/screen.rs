@@ -288,8 +288,8 @@ fn header(tally: &Tally, intake: &Intake, span: u64) -> Vec<Line<'static>> {
         )
     };
     let doubtful = format!(
-        "lines: {}  not parsed: {}  cut: {}  filtered: {}  left early: {}",
-        intake.lines, intake.unparsed, intake.cut, intake.filtered, tally.early
+        "lines: {}  not parsed: {}  cut: {}  late: {}  filtered: {}  left early: {}",
+        intake.lines, intake.unparsed, intake.cut, intake.late, intake.filtered, tally.early
     );
     vec![
         Line::from("logtop   h: help   q: quit"),

@@ -64,6 +64,7 @@ pub(crate) fn report(tally: &Tally, intake: &Intake, item: Item, count: usize, s
         "lines": intake.lines,
         "unparsed": intake.unparsed,
         "early": tally.early,
+        "late": intake.late,
     })
 }
 

@@ -19,7 +19,7 @@ until_true 10 'groupd answers' "$bin/groupctl" --socket "$GROUPD_SOCKET" status
 sample=$plays/../../../shared/samples/apache_logs.log
 log=$scratch/access.log
 if [ -e "$sample" ]; then
-    cp "$sample" "$log"
+    cat "$(dirname "$sample")"/hackers-access.log "$sample" >"$log"
 else
     awk -v seed=1 -v lines=10000 -f "$plays/../../examples/demo/generate-log.awk" >"$log"
 fi

@@ -129,3 +129,8 @@ fn screen_logmon() {
 fn online_examples() {
     tests::play("online-examples.sh");
 }
+
+#[test]
+fn screen_logtop() {
+    tests::play("screen-logtop.sh");
+}

@@ -20,7 +20,7 @@ help:
 	@echo 'make conformance   http-cache-tests against imgcache and nginx; needs node and npm'
 	@echo 'make bench-view    how fast views change, in network namespaces'
 	@echo 'make bench-cache   imgcache beside nginx and varnish; needs wrk and nginx'
-	@echo 'make bench-online  parsing and presence: lines per second, on one core'
+	@echo 'make bench-online  parsing and presence per core, the path from the bus, Redis beside it'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
 	@echo 'make bench-logs    log lines per second into two files, and rsyslog in the same place'
 	@echo 'make torture       kill, stop, cut, fill disks; no line lost, none twice: SECONDS=n SEED=s'

@@ -141,7 +141,7 @@ fn apply(table: &mut Table, slots: &mut [Slot], member: usize, message: Message)
             cause,
             moves,
         } => {
-            if round != table.round && !cfg!(mutant = "move-of-another-round") {
+            if round != table.round {
                 return movements;
             }
             for (to, sets) in &moves {

@@ -8,6 +8,7 @@ use group::{Address, ConnectError, Event, Options, ReceiveError, Session};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use unixproc::log;
+use weblog::stream::LOGGER_MARK;
 
 /// Connecting may hold up the program for so long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,6 +20,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 #[derive(Debug)]
 pub(crate) struct Link {
     options: Options,
+    /// Whether the name says that this is a logger.
+    marked: bool,
     token: Token,
     session: Option<Session>,
     /// Whether the session may have something to read.
@@ -41,7 +44,7 @@ pub(crate) enum Received {
 
 impl Link {
     /// Not connected yet; events of the session will have this token. If the name is too long, or
-    /// taken, the daemon invents one.
+    /// taken, the daemon invents one, but not in the place of a logger's.
     pub(crate) fn new(address: Address, name: &str, token: Token, now: Instant) -> Link {
         let mut options = Options::new(address);
         options.name = name.parse().ok();
@@ -49,6 +52,7 @@ impl Link {
         options.timeout = CONNECT_TIMEOUT;
         Link {
             options,
+            marked: name.as_bytes().first() == Some(&LOGGER_MARK),
             token,
             session: None,
             readable: false,
@@ -125,7 +129,9 @@ impl Link {
     }
 
     fn report(&mut self, error: &ConnectError) {
-        if matches!(error, ConnectError::Rejected(Reject::NotUnique)) {
+        // A logger is known by its mark, which an invented name has not. The session that holds the
+        // name is one that was given up while the daemon hung: it ends as soon as that goes on.
+        if matches!(error, ConnectError::Rejected(Reject::NotUnique)) && !self.marked {
             self.options.name = None;
         }
         if !self.reported {

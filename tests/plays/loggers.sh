@@ -86,6 +86,16 @@ for name in a b c; do
 done
 echo 'ok: kill -9 of each logger while lines come: every line once, equal files'
 
+# --- started while the daemon hangs, a logger is one all the same
+stop_logger c
+kill -STOP $bus
+rounds=$(grep -c round-open "$scratch/c.err")
+start_logger c
+until_true 10 'c cannot connect' grep -q bus-unreachable "$scratch/c.err"
+kill -CONT $bus
+until_true 20 'c takes part' opened c "$rounds"
+echo 'ok: a logger that was started while groupd hung takes part'
+
 # --- HUP on a quiet bus opens the file anew; --verify follows the renamed one
 mv "$scratch/a/log" "$scratch/a/log.old"
 kill -HUP "${loggers[a]}"

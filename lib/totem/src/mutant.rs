@@ -1,6 +1,6 @@
 //! Bugs that can be planted into the real code, to see that the simulator catches each of them.
 //!
-//! Only the feature `mutants` builds them in. Elsewhere [`planted`] is false when the crate is
+//! Only the feature `mutants` builds them in. Elsewhere `planted` is false when the crate is
 //! compiled, and nothing of them is left.
 
 /// A planted bug: one that real implementations had, or that undoes one rule of this one.

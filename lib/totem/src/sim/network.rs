@@ -257,6 +257,8 @@ impl Network {
             link.narrow = false;
             link.bursting = false;
             link.clogs = 0;
+            // A host that was busy has sent in its own future: that holds up nothing any more.
+            link.last_arrival = link.last_arrival.map(|at| at.min(now));
             arrivals.extend(link.held.drain(..).map(|packet| (now, packet)));
         }
     }

@@ -46,14 +46,19 @@ pub fn play(name: &str) {
     // A play has real timers and shares its machine with others: where PLAY_RETRIES says so, one
     // that fails is played again, and the end of `make test` tells.
     let retries = std::env::var("PLAY_RETRIES").map_or(0, |text| text.parse().expect("a number"));
-    for attempt in 0.. {
+    let mut failures = Vec::new();
+    loop {
         match perform(name) {
-            Ok(text) => return print!("{text}"),
-            Err(report) if attempt == retries => panic!("{report}"),
+            Ok(text) => {
+                if let Some(failure) = failures.first() {
+                    note(&format!("{name} failed once"), failure);
+                }
+                return print!("{text}");
+            }
+            Err(report) if failures.len() == retries => panic!("{report}"),
             Err(report) => {
                 let why = report.lines().find(|line| line.starts_with("FAILED"));
-                let text = format!("then passed; {}", why.unwrap_or("it says nothing"));
-                note(&format!("{name} failed once"), &text);
+                failures.push(why.unwrap_or("it says nothing").to_owned());
             }
         }
     }

@@ -45,8 +45,10 @@ pub fn play(name: &str) {
     let _alone = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     // A play has real timers and shares its machine with others: where PLAY_RETRIES says so, one
     // that fails is played again, and the end of `make test` tells.
-    let retries = std::env::var("PLAY_RETRIES").map_or(0, |text| text.parse().expect("a number"));
-    let mut failures = Vec::new();
+    let retries = std::env::var("PLAY_RETRIES").map_or(0, |text| {
+        text.parse::<usize>().expect("a number of retries")
+    });
+    let mut failures: Vec<String> = Vec::new();
     loop {
         match perform(name) {
             Ok(text) => {

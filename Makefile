@@ -57,7 +57,7 @@ simulate:
 
 ci-simulate:
 	$(CARGO) build --release -p totem --bin simulate
-	target/release/simulate --seeds 2900 --require
+	target/release/simulate --seeds 2650 --require
 
 mutants:
 	$(CARGO) build --release -p totem --features mutants --bin mutants

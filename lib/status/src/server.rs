@@ -1,18 +1,15 @@
 //! The daemon's end of a control socket, for a mio loop.
 
-use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memchr::memchr;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use socket2::{Domain, SockAddr, Socket, Type};
+use unixproc::socket::{self, SocketFile};
 
 use crate::Failure;
 use crate::connections::{Connections, Step, Unread};
@@ -33,7 +30,8 @@ const BACKLOG: i32 = 16;
 #[derive(Debug)]
 pub struct ControlServer {
     listener: UnixListener,
-    path: PathBuf,
+    // Held for its name, which goes with it.
+    _file: SocketFile,
     /// Token of the listener; those of the connections follow.
     first: Token,
     connections: Connections<UnixStream>,
@@ -48,25 +46,19 @@ impl ControlServer {
     /// It takes [`TOKENS`](Self::TOKENS) tokens, from `first` on. A socket that nobody listens on
     /// any more is replaced. Dropping the server removes the socket.
     ///
-    /// Errors: `AddrInUse` if somebody listens there, else what the system says.
+    /// Errors: as [`socket::listen`].
     pub fn bind(
         path: &Path,
         mode: u32,
         registry: &Registry,
         first: Token,
     ) -> io::Result<ControlServer> {
-        remove_stale(path)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&SockAddr::unix(path)?)?;
-        // Nobody can connect before listen(), so the mode is never wider than asked for.
-        fs::set_permissions(path, Permissions::from_mode(mode))?;
-        socket.listen(BACKLOG)?;
-        let mut listener = UnixListener::from_std(OwnedFd::from(socket).into());
+        let (socket, file) = socket::listen(path, mode, None, BACKLOG)?;
+        let mut listener = UnixListener::from_std(socket.into());
         registry.register(&mut listener, first, Interest::READABLE)?;
         Ok(ControlServer {
             listener,
-            path: path.to_owned(),
+            _file: file,
             first,
             connections: Connections::new(Token(first.0 + 1), CONNECTIONS_MAX),
         })
@@ -152,34 +144,8 @@ fn answer_line(
     }
 }
 
-impl Drop for ControlServer {
-    fn drop(&mut self) {
-        // A socket left behind is replaced by the next daemon.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 fn push_answer(answer: &impl Serialize, output: &mut Vec<u8>) -> io::Result<()> {
     serde_json::to_writer(&mut *output, answer)?;
     output.push(b'\n');
     Ok(())
-}
-
-/// Removes a socket that nobody listens on any more.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        // Also the answer for a file that is no socket: such a one is not ours to remove.
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            if fs::symlink_metadata(path)?.file_type().is_socket() {
-                fs::remove_file(path)
-            } else {
-                Err(ErrorKind::AlreadyExists.into())
-            }
-        }
-        // Connected, or its backlog is full.
-        _ => Err(ErrorKind::AddrInUse.into()),
-    }
 }

@@ -4,7 +4,6 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -44,7 +43,8 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
 /// asked for, as nobody can connect before the socket listens.
 ///
 /// # Errors
-/// `AddrInUse` if anything else is there, with a word what; otherwise what the system says.
+/// `AddrInUse` if a socket is there that is in use or another user's, `AlreadyExists` if it is no
+/// socket, both with a word; otherwise what the system says.
 pub fn listen(
     path: &Path,
     mode: u32,
@@ -68,21 +68,28 @@ pub fn listen(
 }
 
 fn remove_left_over(path: &Path) -> io::Result<()> {
-    let taken = |what| Err(io::Error::new(io::ErrorKind::AddrInUse, what));
+    let refuse = |kind, what| Err(io::Error::new(kind, what));
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result?,
     };
     if !there.file_type().is_socket() {
-        return taken("there is something that is no socket");
+        let what = "there is something that is no socket";
+        return refuse(io::ErrorKind::AlreadyExists, what);
     }
     if there.uid() != fs::metadata("/proc/self")?.uid() {
-        return taken("there is a socket of another user");
+        return refuse(
+            io::ErrorKind::AddrInUse,
+            "there is a socket of another user",
+        );
     }
-    match UnixStream::connect(path) {
+    // A daemon that hangs takes no connections: asking must not wait for it.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // Ok, or a full backlog: somebody is there.
-        _ => taken("another daemon listens there"),
+        _ => refuse(io::ErrorKind::AddrInUse, "another daemon listens there"),
     }
 }
 
@@ -118,6 +125,26 @@ mod tests {
         let error = listen(&path, 0o600, None, 1).unwrap_err();
         assert_eq!(error.to_string(), "there is something that is no socket");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_takes_no_connections_is_not_waited_for() {
+        let path = scratch("hung");
+        let (_hung, _file) = listen(&path, 0o600, None, 0).unwrap();
+        let connect = || {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            client
+                .connect(&SockAddr::unix(&path).unwrap())
+                .map(|()| client)
+        };
+        let mut waiting = Vec::new();
+        while let Ok(client) = connect() {
+            waiting.push(client);
+        }
+        let error = listen(&path, 0o600, None, 1).unwrap_err();
+        assert_eq!(error.to_string(), "another daemon listens there");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

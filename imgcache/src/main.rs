@@ -37,12 +37,11 @@ mod start;
 mod store;
 mod walk;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 use unixproc::pidfile::Pidfile;
 use unixproc::{background, log};
 
@@ -102,11 +101,4 @@ fn read_config(args: &Args) -> Result<(Config, PathBuf), Failure> {
     let config = Config::parse(&path.display().to_string(), &text)
         .map_err(|errors| Failure::new(exit::USAGE, errors))?;
     Ok((config, path))
-}
-
-fn print(text: &str) -> Result<u8, Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::stdout)?;
-    Ok(exit::DONE)
 }

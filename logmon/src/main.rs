@@ -10,11 +10,11 @@ mod cluster;
 mod daemon;
 mod series;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 use unixproc::pidfile::Pidfile;
 use unixproc::{background, log};
 
@@ -56,11 +56,4 @@ fn run() -> Result<u8, Failure> {
     }
     daemon.announce();
     daemon.run().map_err(failed)
-}
-
-fn print(text: &str) -> Result<u8, Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::stdout)?;
-    Ok(exit::DONE)
 }

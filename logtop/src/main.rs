@@ -25,7 +25,7 @@ use group::Address;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use subscriber::{Input, Subscriber};
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 use unixproc::log;
 use unixproc::signal::{Signal, Signals};
 
@@ -68,13 +68,6 @@ fn run() -> Result<u8, Failure> {
     let result = program.run_screen(&args, terminal);
     ratatui::restore();
     result.map_err(|error| Failure::new(exit::USAGE, error))
-}
-
-fn print(text: &str) -> Result<u8, Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::stdout)?;
-    Ok(exit::DONE)
 }
 
 /// All that is the same with and without a screen.

@@ -7,14 +7,14 @@
 mod args;
 mod report;
 
-use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, Read as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use group::{Address, Event, Name, Options, ReceiveError, Service, Session};
 use purges::Waiting;
 use unixproc::argv;
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 
 use crate::args::Args;
 use crate::report::Report;
@@ -183,12 +183,6 @@ impl Purger {
             Err(error) => Err(fatal(error)),
         }
     }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::stdout)
 }
 
 #[cfg(test)]

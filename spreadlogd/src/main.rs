@@ -21,13 +21,12 @@ mod span;
 mod stamp;
 mod verify;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use group::Address;
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 use unixproc::pidfile::Pidfile;
 use unixproc::{background, log};
 
@@ -112,11 +111,4 @@ fn read_config(args: &Args) -> Result<(Config, Option<PathBuf>), Failure> {
         config.map_err(|errors| Failure::new(exit::USAGE, errors))?,
         Some(path),
     ))
-}
-
-fn print(text: &str) -> Result<u8, Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::stdout)?;
-    Ok(exit::DONE)
 }

@@ -12,13 +12,13 @@ mod guardian;
 mod ward;
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use group::{Address, NameError};
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 use unixproc::pidfile::Pidfile;
 use unixproc::{background, log};
 use vipd::config::Config;
@@ -91,11 +91,4 @@ fn read_config(args: &Args) -> Result<(Config, PathBuf), Failure> {
         config.map_err(|errors| Failure::new(exit::USAGE, errors))?,
         path,
     ))
-}
-
-fn print(text: &str) -> Result<u8, Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::stdout)?;
-    Ok(exit::DONE)
 }

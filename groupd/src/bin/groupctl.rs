@@ -22,12 +22,11 @@ mod send;
 #[path = "../groupctl/text.rs"]
 mod text;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 
 use args::{Args, Command};
 
@@ -62,13 +61,4 @@ fn answer_usage(error: &clap::Error) -> Result<u8, Failure> {
         }
         _ => Err(Failure::usage(&text)),
     }
-}
-
-/// Writes text to stdout at once.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::stdout)
 }

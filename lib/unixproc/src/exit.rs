@@ -96,6 +96,19 @@ pub fn main(program: &str, run: impl FnOnce() -> Result<u8, Failure>) -> ExitCod
     ExitCode::from(status)
 }
 
+/// Writes text to stdout at once, and gives [`DONE`].
+///
+/// # Errors
+/// As [`Failure::stdout`].
+pub fn print(text: &str) -> Result<u8, Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::stdout)?;
+    Ok(DONE)
+}
+
 /// An error and its causes, joined with `: `.
 ///
 /// A cause whose text already stands at the end is not repeated: some errors print their source.

@@ -5,7 +5,7 @@
 mod import;
 mod text;
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use unixproc::exit::{self, Failure};
+use unixproc::exit::{self, Failure, print};
 use vipd::config::Config;
 use vipd::control::{Done, Explanation, Log, Request, Status, Text, WhatIf};
 use vipd::history::Entry;
@@ -278,7 +278,8 @@ fn print_entries(entries: &[Entry], json: bool) -> Result<(), Failure> {
         true => json_line(entry),
         false => text::entry(entry) + "\n",
     };
-    print(&entries.iter().map(line).collect::<String>())
+    print(&entries.iter().map(line).collect::<String>())?;
+    Ok(())
 }
 
 /// Prints entries as they come; ends only with vipd, or when nobody reads any more.
@@ -379,23 +380,13 @@ fn print_either<A: Serialize>(
         json_line(answer)
     } else {
         text(answer)
-    })?;
-    Ok(exit::DONE)
+    })
 }
 
 fn json_line(answer: &impl Serialize) -> String {
     let mut text = serde_json::to_string(answer).expect("answers have text keys only");
     text.push('\n');
     text
-}
-
-/// Writes text to stdout at once.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::stdout)
 }
 
 #[cfg(test)]

@@ -216,23 +216,22 @@ impl Cache {
     /// An object that is open and as it was; how it may be used, none if it is purged.
     fn hot(&self, place: Place, path: &str, now: i64) -> Option<(Arc<Entry>, Option<Use>)> {
         let at = Instant::now();
-        let mut inner = self.lock();
+        let inner = self.lock();
         let open = inner.open.get(path)?;
         let entry = Arc::clone(&open.entry);
         let named = at.duration_since(open.named_at) < NAME_CHECK;
         let meta = &entry.object.meta;
         let verdict = inner.judge(place, &entry.tags, meta.rule);
         let missed = inner.may_be_purged(meta.times.request, now);
-        inner.store.space.touch(path);
         drop(inner);
         if !entry.object.is_current().unwrap_or(false)
             || !(named || self.root.is_named(&entry.object))
         {
-            self.lock().forget(path);
+            self.close(path);
             return None;
         }
-        if !named && let Some(open) = self.lock().open.get_mut(path) {
-            open.named_at = at;
+        if !named {
+            self.lock().is_named(path, at);
         }
         let how = match verdict {
             Verdict::Purged => None,
@@ -253,13 +252,12 @@ impl Cache {
         let object = match found {
             Found::Object(object) => *object,
             Found::Absent => {
-                let mut inner = self.lock();
-                inner.store.space.remove(path);
-                inner.forget(path);
+                self.lock().store.space.remove(path);
+                self.close(path);
                 return None;
             }
             Found::Foreign => {
-                self.lock().forget(path);
+                self.close(path);
                 return None;
             }
         };
@@ -269,10 +267,20 @@ impl Cache {
         Some(entry)
     }
 
+    /// Does not keep an object open any more.
+    fn close(&self, file: &str) {
+        let closed = self.lock().forget(file);
+        // The last descriptor of a deleted file frees its blocks, and nobody is to wait for that.
+        drop(closed);
+    }
+
     pub(crate) fn remove(&self, file: &str) -> bool {
         let mut inner = self.lock();
-        inner.forget(file);
-        inner.store.remove(file)
+        let closed = inner.forget(file);
+        let removed = inner.store.remove(file);
+        drop(inner);
+        drop(closed);
+        removed
     }
 
     /// Gives a complete body its place, unless it has been purged since it was asked for; whether
@@ -331,8 +339,11 @@ impl Cache {
             sha256: String::new(),
         };
         let mut inner = self.lock();
-        inner.forget(&path);
-        inner.store.commit(draft, &path, meta).map(|_| true)
+        let replaced = inner.forget(&path);
+        let stored = inner.store.commit(draft, &path, meta);
+        drop(inner);
+        drop(replaced);
+        stored.map(|_| true)
     }
 
     /// Puts what a 304 says in place of what was stored; none if the object is gone or purged.
@@ -456,7 +467,8 @@ impl Inner {
     /// Keeps an object open.
     fn keep(&mut self, entry: Arc<Entry>) {
         let path = entry.object.path.clone();
-        self.forget(&path);
+        drop(self.forget(&path));
+        self.store.space.touch(&path);
         self.memory += entry.memory();
         self.order.push_back(path.clone());
         let named_at = Instant::now();
@@ -466,14 +478,24 @@ impl Inner {
             let Some(oldest) = self.order.pop_front() else {
                 break;
             };
-            self.forget(&oldest);
+            drop(self.forget(&oldest));
         }
     }
 
-    pub(crate) fn forget(&mut self, file: &str) {
-        if let Some(open) = self.open.remove(file) {
-            self.memory -= open.entry.memory();
+    /// An object's name has been looked at. That it is used need not be noted more often than that.
+    fn is_named(&mut self, path: &str, at: Instant) {
+        if let Some(open) = self.open.get_mut(path) {
+            open.named_at = at;
+            self.store.space.touch(path);
         }
+    }
+
+    /// Does not keep an object open any more. Closing it may take time: the caller drops it when it
+    /// has let go of the lock.
+    pub(crate) fn forget(&mut self, file: &str) -> Option<Arc<Entry>> {
+        let open = self.open.remove(file)?;
+        self.memory -= open.entry.memory();
+        Some(open.entry)
     }
 
     /// Whether a fill is under way that may not have seen this purge.

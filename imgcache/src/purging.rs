@@ -56,19 +56,20 @@ impl Cache {
 
     /// Deletes these files and the variants that belong to them; gives how many there were.
     fn remove_all(&self, files: &[String]) -> u64 {
+        let any_vary = self.lock().store.space.may_have_variants();
         let mut varied: HashMap<&str, HashSet<&str>> = HashMap::new();
-        let mut removed: Vec<&String> = Vec::new();
+        let mut remover = self.root.remover();
+        let mut count = 0;
         for file in files {
             // Only what varies can have more than one file.
-            if let Some(meta) = self.root.meta_of(file)
+            if any_vary
+                && let Some(meta) = self.root.meta_of(file)
                 && !meta.vary().is_empty()
                 && let Some((directory, leaf)) = file.rsplit_once('/')
             {
                 varied.entry(directory).or_default().insert(leaf);
             }
-            if self.root.remove(file) {
-                removed.push(file);
-            }
+            count += u64::from(remover.remove(file));
         }
         let mut variants = Vec::new();
         for (directory, leaves) in varied {
@@ -79,13 +80,16 @@ impl Cache {
             let found = self.root.names_in(directory).into_iter().filter(is_meant);
             variants.extend(found.map(|name| format!("{directory}/{name}")));
         }
-        variants.retain(|file| self.root.remove(file));
+        variants.retain(|file| remover.remove(file));
         let mut inner = self.lock();
+        let mut closed = Vec::new();
         for file in files.iter().chain(&variants) {
-            inner.forget(file);
+            closed.extend(inner.forget(file));
             inner.store.space.remove(file);
         }
-        (removed.len() + variants.len()) as u64
+        drop(inner);
+        drop(closed);
+        count + variants.len() as u64
     }
 
     /// All purges of many objects up to this number have been swept.

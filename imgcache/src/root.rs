@@ -279,16 +279,15 @@ impl Root {
 
     /// Deletes an object; whether there was one.
     pub(crate) fn remove(&self, path: &str) -> bool {
-        let (directory, leaf) = path.rsplit_once('/').unwrap_or((".", path));
-        let Ok(parent) = self.open_beneath(directory, OFlags::PATH | OFlags::DIRECTORY) else {
-            return false;
-        };
-        let removed = rustix::fs::unlinkat(&parent, leaf, AtFlags::empty()).is_ok();
-        if self.has_sidecars.load(Ordering::Relaxed) {
-            // There is one only where attributes are refused.
-            let _ = rustix::fs::unlinkat(&parent, names::sidecar_of(leaf), AtFlags::empty());
+        self.remover().remove(path)
+    }
+
+    /// To delete many objects.
+    pub(crate) fn remover(&self) -> Remover<'_> {
+        Remover {
+            root: self,
+            directory: None,
         }
-        removed
     }
 
     /// Deletes a directory if it is empty; whether it was.
@@ -324,6 +323,40 @@ impl Root {
     /// Whether there is a file of this name.
     pub(crate) fn exists(&self, path: &str) -> bool {
         self.open_beneath(path, OFlags::PATH).is_ok()
+    }
+}
+
+/// Deletes objects; those of one directory, one behind the other, with little effort.
+#[derive(Debug)]
+pub(crate) struct Remover<'a> {
+    root: &'a Root,
+    /// The directory of the last one, and its path.
+    directory: Option<(String, OwnedFd)>,
+}
+
+impl Remover<'_> {
+    /// Deletes an object; whether there was one.
+    pub(crate) fn remove(&mut self, path: &str) -> bool {
+        let (directory, leaf) = path.rsplit_once('/').unwrap_or((".", path));
+        if self
+            .directory
+            .as_ref()
+            .is_none_or(|(open, _)| open != directory)
+        {
+            let opened = self
+                .root
+                .open_beneath(directory, OFlags::PATH | OFlags::DIRECTORY);
+            self.directory = opened.ok().map(|opened| (directory.to_owned(), opened));
+        }
+        let Some((_, directory)) = &self.directory else {
+            return false;
+        };
+        let removed = rustix::fs::unlinkat(directory, leaf, AtFlags::empty()).is_ok();
+        if self.root.has_sidecars.load(Ordering::Relaxed) {
+            // There is one only where attributes are refused.
+            let _ = rustix::fs::unlinkat(directory, names::sidecar_of(leaf), AtFlags::empty());
+        }
+        removed
     }
 }
 

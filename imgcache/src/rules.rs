@@ -63,6 +63,7 @@ impl Rules {
             };
             let number = |text: &str| text.parse::<u64>().unwrap_or(0);
             match word {
+                "last" => rules.last = rules.last.max(number(rest)),
                 "stale-below" => rules.stale_below = rules.stale_below.max(number(rest)),
                 "purged-below" => rules.purged_below = rules.purged_below.max(number(rest)),
                 "swept" => rules.forget_swept(number(rest)),
@@ -83,9 +84,10 @@ impl Rules {
 
     /// All of it as text, to begin a new file with.
     pub fn text(&self) -> String {
+        // Objects carry numbers: none is given twice, whatever is forgotten.
         let mut text = format!(
-            "stale-below {}\npurged-below {}\n",
-            self.stale_below, self.purged_below
+            "last {}\nstale-below {}\npurged-below {}\n",
+            self.last, self.stale_below, self.purged_below
         );
         let mut lines: Vec<(u64, String)> = self
             .broad
@@ -292,6 +294,17 @@ mod tests {
         assert_eq!(judge(&read, "http://a.org/z", 4), Verdict::Purged);
         assert_eq!(judge(&read, "http://b.org/n/x", 2), Verdict::Purged);
         assert_eq!(Rules::read(&read.text()).text(), read.text());
+    }
+
+    #[test]
+    fn no_number_is_given_twice() {
+        let mut rules = Rules::default();
+        rules.add(purge("/n/*"));
+        rules.forget_swept(1);
+        // Two restarts: the first one still finds the line in its file.
+        let mut rules = Rules::read(&Rules::read(&rules.text()).text());
+        assert_eq!(rules.add(purge("/n/*")), 2);
+        assert_eq!(judge(&rules, "http://a.org/n/x", 1), Verdict::Purged);
     }
 
     #[test]

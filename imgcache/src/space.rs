@@ -12,7 +12,22 @@ use slab::Slab;
 /// What a file takes beyond its whole blocks: attributes, and its share of directories.
 pub(crate) const OVERHEAD: u64 = 8192;
 
+/// Bytes of the blocks in which files are counted, as stat(2) has them.
+const BLOCK: u64 = 512;
+
+/// Bound: bytes of names. What comes beyond is counted, and not deleted to make room.
+const NAMES_MAX: usize = 2 << 30;
+
+/// Names that are not used any more are dropped when there are so many bytes of them, and more than
+/// of the others.
+const GARBAGE_MIN: usize = 1 << 20;
+
+/// The parent of what is at the top.
+const TOP: u32 = u32::MAX;
+
 /// Everything below the root, by size.
+///
+/// There may be millions of files, so each costs little: its own name once, and a few numbers.
 #[derive(Debug)]
 pub(crate) struct Space {
     limit: u64,
@@ -21,18 +36,32 @@ pub(crate) struct Space {
     /// What the former run left, less what has been seen of it.
     unseen: u64,
     entries: Slab<Entry>,
-    /// Hash of a path to its entry: paths are kept once.
+    /// Hash of a path to its entry.
     by_hash: HashMap<u64, u32>,
     hasher: RandomState,
+    /// Names of entries, each behind a byte with its length.
+    names: Vec<u8>,
+    /// Bytes of `names` that belong to no entry.
+    garbage: usize,
     /// Where the search for something to delete goes on.
     hand: usize,
     objects: u64,
+    /// Files of further variants among them.
+    variants: u64,
+    /// Whether everything has been seen.
+    complete: bool,
 }
 
+/// A file or a directory.
 #[derive(Debug)]
 struct Entry {
-    path: Box<str>,
-    bytes: u64,
+    /// The directory that it is in.
+    parent: u32,
+    /// Where its name begins.
+    name: u32,
+    blocks: u32,
+    /// Entries in a directory: it is known as long as there are any.
+    children: u32,
     /// Whether it was used since the hand passed last.
     used: bool,
     /// Whether it is a directory, or none of ours: never deleted to make room.
@@ -50,8 +79,12 @@ impl Space {
             entries: Slab::new(),
             by_hash: HashMap::new(),
             hasher: RandomState::new(),
+            names: Vec::new(),
+            garbage: 0,
             hand: 0,
             objects: 0,
+            variants: 0,
+            complete: false,
         }
     }
 
@@ -72,6 +105,12 @@ impl Space {
     /// Everything that is there has been seen.
     pub(crate) fn end_count(&mut self) {
         self.unseen = 0;
+        self.complete = true;
+    }
+
+    /// Whether there may be files of further variants.
+    pub(crate) fn may_have_variants(&self) -> bool {
+        !self.complete || self.variants > 0
     }
 
     /// Takes note of what the background count has found.
@@ -84,48 +123,120 @@ impl Space {
 
     /// The path takes so many bytes now.
     pub(crate) fn set(&mut self, path: &str, bytes: u64, fixed: bool) {
-        let hash = self.hasher.hash_one(path);
-        match self.by_hash.get(&hash) {
-            Some(&index) => {
-                let entry = &mut self.entries[index as usize];
-                self.used = self.used - entry.bytes + bytes;
-                entry.bytes = bytes;
-            }
-            None => {
-                let entry = Entry {
-                    path: path.into(),
-                    bytes,
-                    used: false,
-                    fixed,
-                };
-                let index = self.entries.insert(entry);
-                self.by_hash.insert(hash, index as u32);
-                self.used += bytes;
-                self.objects += u64::from(!fixed);
-            }
+        match self.index(path).or_else(|| self.insert(path, fixed)) {
+            Some(index) => self.set_blocks(index, bytes.div_ceil(BLOCK)),
+            None => self.used += bytes,
         }
+    }
+
+    fn set_blocks(&mut self, index: u32, blocks: u64) {
+        let entry = &mut self.entries[index as usize];
+        let before = u64::from(entry.blocks);
+        entry.blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+        self.used = self.used - before * BLOCK + u64::from(entry.blocks) * BLOCK;
+    }
+
+    /// A new entry, and those of the directories above that are not known yet; none if there are
+    /// too many names.
+    fn insert(&mut self, path: &str, fixed: bool) -> Option<u32> {
+        if self.names.len() > NAMES_MAX {
+            return None;
+        }
+        let (parent, name) = match path.rsplit_once('/') {
+            // Bound: a path of a disk is at most 4096 bytes.
+            Some((directory, name)) => match self.index(directory) {
+                Some(parent) => (parent, name),
+                None => (self.insert(directory, true)?, name),
+            },
+            None => (TOP, path),
+        };
+        let entry = Entry {
+            parent,
+            name: u32::try_from(self.names.len()).ok()?,
+            blocks: 0,
+            children: 0,
+            used: false,
+            fixed,
+        };
+        self.names.push(u8::try_from(name.len()).ok()?);
+        self.names.extend_from_slice(name.as_bytes());
+        let index = self.entries.insert(entry) as u32;
+        if let Some(parent) = self.entries.get_mut(parent as usize) {
+            parent.children += 1;
+        }
+        self.by_hash.insert(self.hasher.hash_one(path), index);
+        self.objects += u64::from(!fixed);
+        self.variants += u64::from(is_variant(name));
+        Some(index)
     }
 
     /// The path is gone.
     pub(crate) fn remove(&mut self, path: &str) {
-        if let Some(index) = self.by_hash.remove(&self.hasher.hash_one(path)) {
-            let entry = self.entries.remove(index as usize);
-            self.used -= entry.bytes;
-            self.objects -= u64::from(!entry.fixed);
+        if let Some(index) = self.index(path) {
+            self.set_blocks(index, 0);
+            self.forget_empty(index, path);
         }
+        if self.garbage > GARBAGE_MIN && self.garbage > self.names.len() / 2 {
+            self.drop_garbage();
+        }
+    }
+
+    /// Drops an entry with nothing in it, and directories above of which nothing else was known.
+    fn forget_empty(&mut self, index: u32, mut path: &str) {
+        let mut next = Some(index);
+        while let Some(index) = next {
+            let entry = &self.entries[index as usize];
+            if entry.children > 0 || entry.blocks > 0 {
+                return;
+            }
+            self.by_hash.remove(&self.hasher.hash_one(path));
+            let entry = self.entries.remove(index as usize);
+            let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+            self.garbage += 1 + name.len();
+            self.variants -= u64::from(is_variant(name));
+            self.objects -= u64::from(!entry.fixed);
+            next = (entry.parent != TOP).then_some(entry.parent);
+            if let Some(parent) = self.entries.get_mut(entry.parent as usize) {
+                parent.children -= 1;
+            }
+            path = path.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+    }
+
+    fn drop_garbage(&mut self) {
+        let mut names = Vec::with_capacity(self.names.len() - self.garbage);
+        for (_, entry) in &mut self.entries {
+            let at = entry.name as usize;
+            entry.name = names.len() as u32;
+            let length = usize::from(self.names[at]);
+            names.extend_from_slice(&self.names[at..=at + length]);
+        }
+        self.names = names;
+        self.garbage = 0;
     }
 
     /// The path was used: it is not the next to go.
     pub(crate) fn touch(&mut self, path: &str) {
         if let Some(index) = self.index(path) {
-            self.entries[index].used = true;
+            self.entries[index as usize].used = true;
         }
     }
 
-    fn index(&self, path: &str) -> Option<usize> {
-        self.by_hash
-            .get(&self.hasher.hash_one(path))
-            .map(|&index| index as usize)
+    fn index(&self, path: &str) -> Option<u32> {
+        self.by_hash.get(&self.hasher.hash_one(path)).copied()
+    }
+
+    fn path(&self, index: usize) -> String {
+        let mut components = Vec::new();
+        let mut next = self.entries.get(index);
+        while let Some(entry) = next {
+            let at = entry.name as usize;
+            let length = usize::from(self.names[at]);
+            components.push(String::from_utf8_lossy(&self.names[at + 1..=at + length]));
+            next = self.entries.get(entry.parent as usize);
+        }
+        components.reverse();
+        components.join("/")
     }
 
     /// Reserves bytes; false if something has to be deleted first.
@@ -155,42 +266,54 @@ impl Space {
                 continue;
             };
             if !entry.fixed && !std::mem::take(&mut entry.used) {
-                return Some(entry.path.to_string());
+                return Some(self.path(self.hand));
             }
         }
         None
     }
 }
 
+fn is_variant(name: &str) -> bool {
+    name.contains("#v=")
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn the_limit_holds() {
-        let mut space = Space::new(100, 30);
-        assert!(space.reserve(50));
-        assert!(!space.reserve(21));
-        space.release(50);
-        space.set("h", 10, true);
-        space.see("h/a", 20, false);
-        space.see("h/a", 20, false);
-        assert_eq!((space.used(), space.objects()), (40, 1));
+        let mut space = Space::new(10 * BLOCK, 3 * BLOCK);
+        assert!(space.reserve(5 * BLOCK));
+        assert!(!space.reserve(2 * BLOCK + 1));
+        space.release(5 * BLOCK);
+        space.set("h", BLOCK, true);
+        space.see("h/a", 2 * BLOCK, false);
+        space.see("h/a", 2 * BLOCK, false);
+        assert_eq!((space.used(), space.objects()), (4 * BLOCK, 1));
+        assert!(space.may_have_variants());
         space.end_count();
-        assert_eq!(space.used(), 30);
-        space.set("h/a", 5, false);
+        assert_eq!(space.used(), 3 * BLOCK);
+        assert!(!space.may_have_variants());
+        space.set("h/a#v=1", BLOCK, false);
+        assert!(space.may_have_variants());
+        space.remove("h/a#v=1");
+        assert!(!space.may_have_variants());
+        space.set("h/a", 1, false);
         space.remove("h/b");
-        assert_eq!(space.used(), 15);
+        assert_eq!(space.used(), 2 * BLOCK, "whole blocks");
     }
 
     #[test]
     fn what_is_used_stays_longer() {
-        let mut space = Space::new(100, 0);
+        let mut space = Space::new(100 * BLOCK, 0);
         assert_eq!(space.victim(), None);
         for path in ["h/a", "h/b", "h/c"] {
-            space.set(path, 10, false);
+            space.set(path, BLOCK, false);
         }
-        space.set("h", 10, true);
+        space.set("h", BLOCK, true);
         space.touch("h/a");
         space.touch("h/b");
         assert_eq!(space.victim().as_deref(), Some("h/c"));
@@ -200,5 +323,72 @@ mod tests {
         left.push(space.victim().unwrap());
         left.sort();
         assert_eq!(left, ["h/a", "h/b"]);
+    }
+
+    #[test]
+    fn an_object_costs_little() {
+        // A million of them are to fit beside MemorySize.
+        assert!(size_of::<Entry>() <= 20);
+        let mut space = Space::new(u64::MAX, 0);
+        for number in 0..100_000 {
+            space.set(
+                &format!("www.example.com/{}/{number}.gif", number % 100),
+                4096,
+                false,
+            );
+        }
+        assert!(space.names.len() < 12 * 100_000, "{}", space.names.len());
+        for number in 0..100_000 {
+            space.remove(&format!("www.example.com/{}/{number}.gif", number % 100));
+        }
+        assert_eq!((space.used(), space.objects()), (0, 0));
+        assert_eq!((space.entries.len(), space.by_hash.len()), (0, 0));
+        assert!(
+            space.names.len() <= 2 * GARBAGE_MIN,
+            "{}",
+            space.names.len()
+        );
+    }
+
+    proptest! {
+        /// Against a map of all paths.
+        #[test]
+        fn nothing_is_lost(steps in prop::collection::vec((0u8..3, 0u8..4, 0u8..4, 1u64..9), 1..200)) {
+            let mut space = Space::new(u64::MAX, 0);
+            let mut model: HashMap<String, u64> = HashMap::new();
+            for (what, directory, leaf, blocks) in steps {
+                let path = match leaf {
+                    0 => format!("d{directory}"),
+                    1 => format!("d{directory}/sub"),
+                    2 => format!("d{directory}/x{blocks}"),
+                    _ => format!("d{directory}/sub/{leaf}"),
+                };
+                let fixed = leaf < 2;
+                match what {
+                    0 | 1 => {
+                        space.set(&path, blocks * BLOCK, fixed);
+                        model.insert(path, blocks);
+                    }
+                    _ => {
+                        space.remove(&path);
+                        model.remove(&path);
+                    }
+                }
+                if what == 0 {
+                    space.drop_garbage();
+                }
+                let is_object = |path: &&String| !path.ends_with("sub") && path.contains('/');
+                prop_assert_eq!(space.used(), model.values().sum::<u64>() * BLOCK);
+                prop_assert_eq!(space.objects(), model.keys().filter(is_object).count() as u64);
+                for (path, blocks) in &model {
+                    let index = space.index(path).unwrap() as usize;
+                    prop_assert_eq!(&space.path(index), path);
+                    prop_assert_eq!(u64::from(space.entries[index].blocks), *blocks);
+                }
+            }
+            if let Some(victim) = space.victim() {
+                prop_assert!(model.contains_key(&victim) && victim.contains('/'));
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ mod daemon;
 
 use std::fmt;
 
-pub use client::{ClientHandshake, ClientStep};
+pub use client::{Accepted, ClientHandshake, ClientStep};
 pub use daemon::{DaemonHandshake, DaemonStep, Greeting, STEP_TIMEOUT};
 
 /// What clients may authenticate with, as it goes on the wire: exactly these five bytes.

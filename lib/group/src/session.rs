@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
+
 use crate::address::Address;
+use crate::connecting::Connecting;
 use crate::error::{ConnectError, ReceiveError, SendError};
 use crate::event::Event;
-use crate::handshake::{ClientHandshake, ClientStep, Version};
+use crate::handshake::{Accepted, Version};
 use crate::name::{GroupName, NAME_LENGTH, Name, PrivateName};
 use crate::output::Output;
-use crate::transport::{Transport, remaining};
 use crate::wire::{
     ByteOrder, Delivery, FrameDecoder, GROUPS_MAX, HEADER_LENGTH, Header, Hint, Kind, Limits,
     PAYLOAD_MAX,
@@ -64,7 +67,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Session {
     options: Options,
-    transport: Transport,
+    socket: Socket,
     private_group: Name,
     version: Version,
     nonblocking: bool,
@@ -80,43 +83,46 @@ impl Session {
     ///
     /// Errors: see [`ConnectError`]; nothing is left open.
     pub fn connect(options: Options) -> Result<Session, ConnectError> {
-        let opened = Opened::open(&options)?;
-        Ok(Session {
-            transport: opened.transport,
-            private_group: opened.private_group,
-            version: opened.version,
-            nonblocking: false,
-            decoder: opened.decoder,
+        Connecting::begin(options, Instant::now())?.wait()
+    }
+
+    /// A session that does not block, from a connection after its handshake.
+    pub(crate) fn new(options: Options, socket: Socket, accepted: Accepted) -> Session {
+        let mut decoder = FrameDecoder::for_deliveries(Limits::CLIENT);
+        decoder.feed(&accepted.leftover);
+        Session {
+            socket,
+            private_group: accepted.private_group,
+            version: accepted.version,
+            nonblocking: true,
+            decoder,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             output: Output::new(options.output_bytes_max),
             joined: BTreeSet::new(),
             options,
-        })
+        }
     }
 
     /// Opens the session anew with the same options and joins the same groups.
     ///
     /// What was queued or received and not taken is dropped. Blocks for up to
-    /// [`Options::timeout`] in either mode. The descriptor changes: register it again.
+    /// [`Options::timeout`] in either mode; [`Link`](crate::Link) does not. The descriptor
+    /// changes: register it again.
     ///
     /// Errors: as [`connect`](Self::connect); the old connection stays, as useless as it was.
     pub fn reconnect(&mut self) -> Result<(), ConnectError> {
-        let opened = Opened::open(&self.options)?;
+        let mut session = Session::connect(self.options.clone())?;
         let mut joins = Vec::new();
         for group in &self.joined {
-            joins.extend_from_slice(&request(Kind::JOIN_MESS, opened.private_group, group));
+            joins.extend_from_slice(&request(Kind::JOIN_MESS, session.private_group, group));
         }
-        opened
-            .transport
-            .set_write_timeout(Some(self.options.timeout))?;
-        write_all(&opened.transport, &joins)?;
-        opened.transport.set_write_timeout(None)?;
-        opened.transport.set_nonblocking(self.nonblocking)?;
-        self.transport = opened.transport;
-        self.private_group = opened.private_group;
-        self.version = opened.version;
-        self.decoder = opened.decoder;
-        self.output.clear();
+        let socket = &session.socket;
+        socket.set_write_timeout(Some(self.options.timeout))?;
+        write_all(socket, &joins)?;
+        socket.set_write_timeout(None)?;
+        session.set_nonblocking(self.nonblocking)?;
+        session.joined = std::mem::take(&mut self.joined);
+        *self = session;
         Ok(())
     }
 
@@ -134,15 +140,14 @@ impl Session {
 
     fn finish(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + self.options.timeout;
-        self.transport.set_nonblocking(false)?;
-        self.transport
-            .set_write_timeout(Some(remaining(deadline)?))?;
-        self.output.write_to(&self.transport)?;
-        self.transport.shut_down_writing()?;
+        self.socket.set_nonblocking(false)?;
+        self.socket.set_write_timeout(Some(remaining(deadline)?))?;
+        self.output.write_to(&self.socket)?;
+        self.socket.shutdown(Shutdown::Write)?;
         // Closing with unread input would reset a TCP connection, and with it what was just sent.
         while let Ok(left) = remaining(deadline) {
-            self.transport.set_read_timeout(Some(left))?;
-            if matches!((&self.transport).read(&mut self.scratch), Ok(0) | Err(_)) {
+            self.socket.set_read_timeout(Some(left))?;
+            if matches!((&self.socket).read(&mut self.scratch), Ok(0) | Err(_)) {
                 break;
             }
         }
@@ -221,7 +226,7 @@ impl Session {
     ///
     /// Errors: the connection is lost.
     pub fn flush(&mut self) -> Result<(), SendError> {
-        match self.output.write_to(&self.transport) {
+        match self.output.write_to(&self.socket) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             result => result.map_err(SendError::Lost),
         }
@@ -241,7 +246,7 @@ impl Session {
             if let Some(frame) = self.decoder.next_frame()? {
                 return Ok(Event::from_frame(frame)?);
             }
-            match (&self.transport).read(&mut self.scratch) {
+            match (&self.socket).read(&mut self.scratch) {
                 Ok(0) => return Err(ReceiveError::Closed),
                 Ok(count) => self.decoder.feed(&self.scratch[..count]),
                 Err(error) => match error.kind() {
@@ -274,7 +279,7 @@ impl Session {
 
     /// Sets whether calls wait for the daemon.
     pub fn set_nonblocking(&mut self, nonblocking: bool) -> io::Result<()> {
-        self.transport.set_nonblocking(nonblocking)?;
+        self.socket.set_nonblocking(nonblocking)?;
         self.nonblocking = nonblocking;
         Ok(())
     }
@@ -282,7 +287,7 @@ impl Session {
     /// Bounds how long [`receive`](Self::receive) waits for bytes; none for ever. A reconnect
     /// resets it.
     pub fn set_receive_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.transport.set_read_timeout(timeout)
+        self.socket.set_read_timeout(timeout)
     }
 
     /// The session's own group, `#name#daemon`: its identity, until it reconnects.
@@ -318,13 +323,13 @@ impl Session {
 
 impl AsFd for Session {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.transport.as_fd()
+        self.socket.as_fd()
     }
 }
 
 impl AsRawFd for Session {
     fn as_raw_fd(&self) -> RawFd {
-        self.transport.as_fd().as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
@@ -348,56 +353,16 @@ fn request(
     bytes
 }
 
-/// A connection after its handshake.
-struct Opened {
-    transport: Transport,
-    private_group: Name,
-    version: Version,
-    decoder: FrameDecoder,
+fn write_all(mut socket: &Socket, bytes: &[u8]) -> io::Result<()> {
+    io::Write::write_all(&mut socket, bytes)
 }
 
-impl Opened {
-    fn open(options: &Options) -> Result<Opened, ConnectError> {
-        let deadline = Instant::now() + options.timeout;
-        let transport = Transport::connect(&options.address, deadline)?;
-        transport.set_write_timeout(Some(remaining(deadline)?))?;
-        let (mut handshake, greeting) = ClientHandshake::new(options.name, options.membership);
-        write_all(&transport, &greeting)?;
-        let mut buffer = [0; 1024];
-        loop {
-            transport.set_read_timeout(Some(remaining(deadline)?))?;
-            let count = match (&transport).read(&mut buffer) {
-                Ok(0) => return Err(ConnectError::Closed),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            match handshake.feed(&buffer[..count]) {
-                ClientStep::NeedMore => {}
-                ClientStep::Send(bytes) => write_all(&transport, &bytes)?,
-                ClientStep::Accepted {
-                    version,
-                    private_group,
-                    leftover,
-                } => {
-                    transport.set_read_timeout(None)?;
-                    transport.set_write_timeout(None)?;
-                    let mut decoder = FrameDecoder::for_deliveries(Limits::CLIENT);
-                    decoder.feed(&leftover);
-                    return Ok(Opened {
-                        transport,
-                        private_group,
-                        version,
-                        decoder,
-                    });
-                }
-                ClientStep::Rejected(reject) => return Err(ConnectError::Rejected(reject)),
-                ClientStep::Nonsense => return Err(ConnectError::Nonsense),
-            }
-        }
+/// What is left until `deadline`; never zero, which would mean no timeout at all.
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        Err(io::ErrorKind::TimedOut.into())
+    } else {
+        Ok(left)
     }
-}
-
-fn write_all(mut transport: &Transport, bytes: &[u8]) -> io::Result<()> {
-    io::Write::write_all(&mut transport, bytes)
 }

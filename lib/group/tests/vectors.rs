@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use group::Event;
-use group::handshake::{ClientHandshake, ClientStep, DaemonHandshake, DaemonStep, Reject};
+use group::handshake::{
+    Accepted, ClientHandshake, ClientStep, DaemonHandshake, DaemonStep, Reject,
+};
 use group::name::{DaemonName, Name, PrivateName};
 use group::wire::{
     ByteOrder, Cause, Frame, FrameDecoder, FrameError, GroupId, Hint, Kind, Limits, Request,
@@ -282,11 +284,11 @@ fn client_plays_the_captured_handshake() {
         assert_eq!(greeting, capture(r#"04 04 00 01 05 "alice""#));
         let sent = feed_client(&mut client, LIST, size);
         assert_eq!(sent, ClientStep::Send(choice(&["NULL"]).into()));
-        let ClientStep::Accepted {
+        let ClientStep::Accepted(Accepted {
             version,
             private_group,
             leftover,
-        } = feed_client(&mut client, ACCEPT, size)
+        }) = feed_client(&mut client, ACCEPT, size)
         else {
             panic!("not accepted");
         };

@@ -18,18 +18,22 @@ pub enum ClientStep {
     /// Write this, then read more.
     Send(Bytes),
     /// The session is open.
-    Accepted {
-        /// The daemon's version.
-        version: Version,
-        /// The session's own group, `#name#daemon`.
-        private_group: Name,
-        /// What follows the handshake: the first bytes of messages.
-        leftover: Bytes,
-    },
+    Accepted(Accepted),
     /// The daemon refuses the session and closes.
     Rejected(Reject),
     /// The other side does not speak this protocol.
     Nonsense,
+}
+
+/// What a daemon says when it opens a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The daemon's version.
+    pub version: Version,
+    /// The session's own group, `#name#daemon`.
+    pub private_group: Name,
+    /// What follows the handshake: the first bytes of messages.
+    pub leftover: Bytes,
 }
 
 /// The handshake of one connection to a daemon. Holds less than 256 bytes beyond what was fed last.
@@ -119,7 +123,7 @@ impl ClientHandshake {
         };
         let private_group = Name::from_field(group);
         self.buffer.advance(5 + length);
-        ClientStep::Accepted {
+        ClientStep::Accepted(Accepted {
             version: Version {
                 major: major as i8,
                 minor: minor as i8,
@@ -127,6 +131,6 @@ impl ClientHandshake {
             },
             private_group,
             leftover: self.buffer.split().freeze(),
-        }
+        })
     }
 }

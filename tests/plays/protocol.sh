@@ -34,3 +34,11 @@ run() {
 run vectors python3 "$python/vectors.py" "$scratch/one/socket" --tcp "$port@127.0.0.1" --daemon-name localhost
 run one-daemon python3 "$python/plays.py" "$scratch/one/socket"
 run three-daemons python3 "$python/plays.py" "$scratch/host1/socket" "$scratch/host2/socket" "$scratch/host3/socket"
+
+# What became of the slow reader and of those who sent garbage is in the log, and counted.
+said() { grep -q "$1" "$scratch/one.err" || fail "no line in the log like: $1"; }
+said 'slow-session session=[^ ]* reason=queue-full queued-bytes=[0-9]'
+said 'session-closed .*reason=illegal-message'
+slow=$("$bin/groupctl" --socket "$scratch/one/socket" status --json | grep -o '"slow_disconnects":[0-9]*')
+[ "${slow#*:}" -ge 1 ] || fail "$slow"
+echo 'ok: a slow reader and broken clients are counted, and the log says why they went'

@@ -422,6 +422,18 @@ def short_greeting(bench):
         wire.expect(bench.accept(b"split"))
 
 
+def both_orders(bench, wire, name):
+    """Whatever version was announced, each message may be of either order."""
+    for order in (BE, LE):
+        session = Session(wire, bench.private(name), order)
+        wire.send(session.message(0x10000, [b"ordergrp"]))
+        wire.expect(bytes.fromhex("80 11 00 80") + field(b"ordergrp"), AnyBytes(12 + 32 + 56))
+        wire.send(session.message(0x20000, [b"ordergrp"]))
+        wire.expect(bytes.fromhex("80 02 00 80") + field(b"ordergrp")
+                    + bytes.fromhex("00 00 00 00 80 00 00 80 00 00 00 00"))
+        session.expect_nothing_else()
+
+
 def old_versions(bench):
     """Versions below 3.16: no auth step; up to 3.14 no patch byte."""
     rows = [
@@ -434,7 +446,7 @@ def old_versions(bench):
             wire = bench.wire()
             wire.send(bytes.fromhex(start) + b"abc")
             wire.expect(bench.accept(b"abc", version))
-            Session(wire, bench.private(b"abc"), LE).expect_nothing_else()
+            both_orders(bench, wire, b"abc")
             wire.finish()
 
 
@@ -447,6 +459,7 @@ def new_versions(bench):
             wire.expect(LIST)
             wire.send(NULL_90)
             wire.expect(bench.accept(b"abc"))
+            both_orders(bench, wire, b"abc")
             wire.finish()
 
 

@@ -45,21 +45,24 @@ test:
 	@status=0; $(CARGO) test --workspace --no-fail-fast || status=$$?; tests/skipped target/skipped; exit $$status
 
 check:
-	@./tools/need cargo cc
+	@./tools/need cargo cargo-fmt cargo-clippy cc
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --quiet
 	@tools/check-man man/*.[0-9]
 
 simulate:
+	@./tools/need cargo cc
 	$(CARGO) build --release -p totem --bin simulate
 	target/release/simulate $(if $(SEED),--replay $(SEED),--seeds $(SEEDS))
 
 ci-simulate:
+	@./tools/need cargo cc
 	$(CARGO) build --release -p totem --bin simulate
 	target/release/simulate --seeds 2650 --require
 
 mutants:
+	@./tools/need cargo cc
 	$(CARGO) build --release -p totem --features mutants --bin mutants
 	target/release/mutants
 
@@ -77,35 +80,41 @@ conformance:
 	@tests/conformance/run $${CARGO_TARGET_DIR:-target}/debug target/conformance
 
 busy:
+	@./tools/need cargo cc ip unshare nsenter
 	$(CARGO) build --release --bins
 	SECONDS_BUSY=$(or $(SECONDS),600) tests/plays/busy.sh target/release
 
 bench-view:
+	@./tools/need cargo cc ip unshare nsenter
 	$(CARGO) build --release --bins
 	bench/view target/release
 
 bench-cache:
+	@./tools/need cargo cc wrk nginx python3 taskset curl
 	$(CARGO) build --release --bins
 	bench/cache $${CARGO_TARGET_DIR:-target}/release
 
 bench-online:
+	@./tools/need cargo cc awk python3
 	bench/online
 
 bench-logs:
-	@./tools/need awk ip unshare python3 rsyslogd
+	@./tools/need cargo cc awk ip unshare python3 rsyslogd
 	$(CARGO) build --release --bins -p groupd -p logpub -p spreadlogd
 	bench/logs target/release
 
 torture:
-	@./tools/need cc ip unshare python3
+	@./tools/need cargo cc ip unshare python3
 	$(CARGO) build --release --bins -p groupd -p logpub -p spreadlogd
 	bash tests/plays/torture.sh target/release --seconds $(or $(SECONDS),600) --seed $(or $(SEED),$$(date +%s))
 
 bench-flood:
+	@./tools/need cargo cc ip unshare nsenter
 	$(CARGO) build --release --bins
 	bench/flood target/release
 
 ci-vip:
+	@./tools/need cargo cc
 	VIP_SEEDS=$${VIP_SEEDS:-20000} $(CARGO) test --release -p vipd --lib never_two_holders
 
 vip-mutants:

@@ -3,7 +3,7 @@
 # garbage, stopping.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
+need python3
 
 # file NAMES...: the hosts' file.
 file() {

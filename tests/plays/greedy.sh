@@ -4,7 +4,7 @@
 # is thrown out.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
+need python3
 
 # Patient: what is tested is work for the daemons, not the speed of this machine.
 detection=wan

@@ -9,6 +9,12 @@ skip() {
     exit 77
 }
 
+# need TOOL...: skips the play where one is missing, and says what to install.
+need() {
+    local missing
+    missing=$("$(dirname "${BASH_SOURCE[0]}")/../../tools/need" "$@" 2>&1) || skip "${missing//$'\n'/; }"
+}
+
 fail() {
     echo "FAILED: $*" >&2
     for log in "$scratch"/*.err; do
@@ -18,9 +24,7 @@ fail() {
 }
 
 if [ -z "${COVEY_NAMESPACE:-}" ]; then
-    for tool in ip unshare nsenter; do
-        command -v "$tool" >/dev/null || skip "$tool is not here"
-    done
+    need ip unshare nsenter
     unshare -Urnmpf --kill-child --mount-proc true 2>/dev/null ||
         skip 'this kernel does not let users make namespaces (unshare -Urn)'
     COVEY_SCRATCH=$(mktemp -d)

@@ -3,7 +3,7 @@
 # 30 minutes, while others are killed. Equal positions have equal answers.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v python3 >/dev/null || skip 'python3 is not here'
+need python3
 
 cat >"$scratch/one.conf" <<CONF
 Spread_Segment 127.0.0.255:$port {

@@ -3,7 +3,7 @@
 # bus; what they say is what awk counts in the file.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in awk curl python3; do command -v $tool >/dev/null || skip "$tool is not here"; done
+need awk curl python3
 
 cat >"$scratch/one.conf" <<CONF
 Spread_Segment 127.0.0.255:$port {

@@ -3,7 +3,7 @@
 # socket and TCP, then what they mean, against one daemon and against a ring of three.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
+need python3
 export PYTHONDONTWRITEBYTECODE=1
 python=$(dirname "$0")/../python
 

@@ -3,7 +3,7 @@
 # and nothing is let in without the password. PICTURES=DIRECTORY keeps screenshots, to be looked at.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in chromium python3 curl; do command -v $tool >/dev/null || skip "$tool is not here"; done
+need chromium python3 curl
 
 cat >"$scratch/one.conf" <<CONF
 Spread_Segment 127.0.0.255:$port {

@@ -2,7 +2,7 @@
 # logtop in a real terminal (tmux): keys are pressed, and screens compared.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v tmux >/dev/null || skip 'tmux is not here'
+need tmux
 
 {
     for i in 1 2 3; do

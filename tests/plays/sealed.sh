@@ -2,7 +2,7 @@
 # With a key nothing can be read on the wire, and a recording played back changes nothing.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
+need python3
 secret='a secret that must not be read on the wire'
 
 # record NAME: runs three groupd, sends the secret, and keeps what the bridge saw.

@@ -3,7 +3,7 @@
 # subscribers, one multicast on each segment and one unicast copy to each other one.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
+need python3
 
 make_key
 echo 1 >/proc/sys/net/ipv4/ip_forward || skip 'no routing in this namespace'

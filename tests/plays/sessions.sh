@@ -2,7 +2,7 @@
 # Ten thousand sessions on one groupd, all members of one group; one message reaches them all.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
+need python3
 count=10100
 ulimit -n "$(ulimit -Hn)"
 [ "$(ulimit -n)" -ge $((count + 100)) ] || skip "only $(ulimit -n) open files are allowed here (ulimit -Hn)"

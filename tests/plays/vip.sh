@@ -1,7 +1,7 @@
 # Hosts with vipd and a client, for the plays and the benchmark about addresses: sourced, not run,
 # behind net.sh. `addresses` has the last bytes of the IPv4 addresses of the sets.
 declare -A vipds responders
-command -v python3 >/dev/null || skip 'python3 is not here'
+need python3
 
 # vip_conf I: a host's file; `extra` is added to it, `sets` replaces the list.
 vip_conf() {

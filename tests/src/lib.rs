@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Exit code of a play that could not run here.
 const SKIPPED: i32 = 77;
+/// How a line of a play begins that says which part of it could not run here.
+const NOT_SHOWN: &str = "not shown here: ";
 
 /// One play at a time: each one starts up to nine daemons with real timers.
 static STAGE: Mutex<()> = Mutex::new(());
@@ -78,6 +80,10 @@ fn perform(name: &str) -> Result<String, String> {
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     if output.status.success() && text.contains("ok") {
+        // A part of a play may be impossible here, too.
+        for part in text.lines().filter_map(|line| line.strip_prefix(NOT_SHOWN)) {
+            note(&format!("{name}, in part"), part);
+        }
         Ok(text)
     } else {
         Err(format!("{name}: {}\n{text}{errors}", output.status))

@@ -11,6 +11,21 @@ fn daemon() {
 }
 
 #[test]
+fn defaults() {
+    tests::play("defaults.sh");
+}
+
+#[test]
+fn groupctl() {
+    tests::play("groupctl.sh");
+}
+
+#[test]
+fn demo() {
+    tests::play("demo.sh");
+}
+
+#[test]
 fn segments() {
     tests::play("segments.sh");
 }

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use imgcache::control::{Show, Status};
+use imgcache::control::{Show, Site as SiteCount, Status};
 use imgcache::names::{self, FileName};
 use purges::Target;
 use serde_json::json;
 use unixproc::log;
 
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Config, Site};
 use crate::shared::{Shared, now_ms};
 
 /// What there is about a URL, or about a file below the root.
@@ -83,13 +83,20 @@ pub(crate) fn status(
     uptime: Duration,
 ) -> Status {
     let config = shared.config();
-    let sites = config
-        .sites
-        .iter()
-        .map(|site| (site.name().to_owned(), site.counts.read()));
-    let sites: BTreeMap<_, _> = sites.collect();
     let log = shared.log.as_ref();
+    let origins_down = shared.origins.health.down();
     let inner = shared.cache.lock();
+    let store = &inner.store;
+    let site = |site: &Arc<Site>| {
+        let name = site.name();
+        let count = SiteCount {
+            objects: store.space.objects_of(name),
+            evictions: store.evictions.get(name).copied().unwrap_or(0),
+            ..site.counts.read()
+        };
+        (name.to_owned(), count)
+    };
+    let sites: BTreeMap<_, _> = config.sites.iter().map(site).collect();
     Status {
         session,
         isolated: inner.is_isolated(),
@@ -97,12 +104,13 @@ pub(crate) fn status(
         purge: inner.rules.last(),
         connections: shared.clients() as u64,
         fetches: shared.fetches.load(Ordering::Relaxed) as u64,
-        objects: inner.store.space.objects(),
+        objects: store.space.objects(),
         open: inner.entries_open() as u64,
-        used_bytes: inner.store.space.used(),
+        used_bytes: store.space.used(),
         size_bytes: config.cache_bytes_max,
         counted,
-        evictions: inner.store.evictions,
+        evictions: inner.store.evictions.values().sum(),
+        origins_down,
         log_lines_dropped: log.map_or(0, |log| log.dropped.load(Ordering::Relaxed)),
         sites,
         uptime_seconds: uptime.as_secs(),

@@ -261,14 +261,14 @@ impl Cache {
                 return None;
             }
         };
-        let in_memory = self.lock().memory_max > 0;
-        let entry = Arc::new(Entry::new(object, policy, in_memory)?);
+        let in_memory_max = self.lock().memory_max as u64;
+        let entry = Arc::new(Entry::read(object, policy, in_memory_max)?);
         self.lock().keep(Arc::clone(&entry));
         Some(entry)
     }
 
     /// Does not keep an object open any more.
-    fn close(&self, file: &str) {
+    pub(crate) fn close(&self, file: &str) {
         let closed = self.lock().forget(file);
         // The last descriptor of a deleted file frees its blocks, and nobody is to wait for that.
         drop(closed);
@@ -384,10 +384,9 @@ impl Cache {
                 return None;
             }
         };
-        let in_memory = inner.memory_max > 0;
-        drop(inner);
-        let entry = Arc::new(Entry::new(object, place.site.policy, in_memory)?);
-        self.lock().keep(Arc::clone(&entry));
+        let body = entry.body.clone();
+        let entry = Arc::new(Entry::new(object, place.site.policy, body));
+        inner.keep(Arc::clone(&entry));
         Some(entry)
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Client {
     pub(crate) loads: u8,
     /// Loops that it was moved to for this request.
     pub(crate) moves: u8,
+    /// The file that is sent was in memory up to here when that was looked at.
+    pub(crate) warm_until: u64,
     /// Tells this connection from another one with its number in its loop.
     pub(crate) serial: u64,
     pub(crate) visit: Visit,
@@ -88,6 +90,8 @@ pub(crate) enum Phase {
     Moving(usize),
     /// The body follows the head that is in the output.
     Sending(Source),
+    /// Waiting until the disk has read what comes next of this object.
+    Warming(Arc<Entry>, Range<u64>),
     /// Closed by us, for the client to see.
     Lingering,
 }
@@ -143,6 +147,7 @@ impl Client {
             interim: 0,
             loads: 0,
             moves: 0,
+            warm_until: 0,
             serial: 0,
             visit,
             moved: 0,
@@ -349,6 +354,7 @@ impl Client {
         self.interim = 0;
         self.loads = 0;
         self.moves = 0;
+        self.warm_until = 0;
         if goes_on {
             self.phase = Phase::Head;
             self.deadline = now

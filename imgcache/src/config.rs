@@ -10,7 +10,7 @@ use conf::{Dialect, Errors, Next, Reader, Word};
 use group::GroupName;
 use imgcache::control::Site as SiteCount;
 use imgcache::freshness::Policy;
-use purges::is_site_name;
+use purges::{Target, is_site_name};
 
 use crate::network::Network;
 
@@ -30,7 +30,7 @@ const GLOBAL_KEYWORDS: [&str; 14] = [
     "MinimumRate",
     "Site",
 ];
-const SITE_KEYWORDS: [&str; 3] = ["Origin", "StoreCookies", "NegativeSeconds"];
+const SITE_KEYWORDS: [&str; 4] = ["Origin", "HealthCheck", "StoreCookies", "NegativeSeconds"];
 
 /// Bound: event loops.
 const LOOPS_MAX: usize = 64;
@@ -93,6 +93,8 @@ pub(crate) struct Site {
     /// In the order in which they are tried; never empty.
     pub(crate) origins: Vec<Origin>,
     pub(crate) policy: Policy,
+    /// What its origins are asked for to see whether they are well; none if they are not asked.
+    pub(crate) health: Option<String>,
     /// What it has served; lives on when the configuration is read again.
     pub(crate) counts: Arc<Counts>,
 }
@@ -112,11 +114,13 @@ impl Counts {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// What it has served; what of it is stored is not known here.
     pub(crate) fn read(&self) -> SiteCount {
         SiteCount {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            ..SiteCount::default()
         }
     }
 }
@@ -280,6 +284,7 @@ impl Site {
                 store_cookies: false,
                 negative_seconds: 5,
             },
+            health: None,
             counts: Arc::default(),
         };
         while let Some(keyword) = reader.keyword() {
@@ -300,6 +305,7 @@ impl Site {
         let word = reader.value(keyword)?;
         match keyword.text.as_str() {
             "Origin" => self.origins.push(Origin::parse(&word)?),
+            "HealthCheck" => self.health = Some(health_path(&word)?),
             "StoreCookies" => self.policy.store_cookies = word.boolean("StoreCookies")?,
             _ => self.policy.negative_seconds = word.integer("NegativeSeconds", 0..=86400)?,
         }
@@ -360,6 +366,13 @@ impl Origin {
     }
 }
 
+/// What an origin is asked for.
+fn health_path(word: &Word) -> Result<String, conf::Error> {
+    let target = Target::parse(word.text.as_bytes());
+    let bad = |_| word.error(format!("HealthCheck must be a path, got {:?}", word.text));
+    Ok(target.map_err(bad)?.to_string())
+}
+
 /// A port, or an address and a port.
 fn listen_address(word: &Word) -> Result<SocketAddr, conf::Error> {
     let bad = || {
@@ -393,7 +406,7 @@ mod tests {
              PurgeFrom = 127.0.0.1 10.0.0.0/8 AccessLog = $example combined\n\
              Loops = 3 ClientLimit = 0 MinimumRate = 7\n\
              Site WWW.example.com img.example.com {\n Origin = http://10.0.0.5:8080/ Origin=http://b/x/\n\
-             StoreCookies = yes NegativeSeconds = 9 }",
+             HealthCheck = /alive StoreCookies = yes NegativeSeconds = 9 }",
         )
         .unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(
@@ -420,6 +433,7 @@ mod tests {
             (site.policy.store_cookies, site.policy.negative_seconds),
             (true, 9)
         );
+        assert_eq!(site.health.as_deref(), Some("/alive"));
         assert!(config.site("example.com").is_none());
         let origins = &config.sites[0].origins;
         assert_eq!(
@@ -441,7 +455,7 @@ mod tests {
             [
                 "f:1: Listen must be PORT, ADDRESS:PORT or [ADDRESS]:PORT, got \"x\"",
                 "f:2: Site must be a host name without a port, got \"a/b\"",
-                "f:3: unknown keyword \"Orgin\", did you mean \"Origin\"? allowed here: Origin, StoreCookies, NegativeSeconds",
+                "f:3: unknown keyword \"Orgin\", did you mean \"Origin\"? allowed here: Origin, HealthCheck, StoreCookies, NegativeSeconds",
                 "f:3: this Site block has no Origin, at least one is needed",
                 "f:4: Origin must be http://HOST[:PORT]/[PATH], got \"https://x/\"",
                 "f:4: this Site block has no Origin, at least one is needed",

@@ -49,13 +49,15 @@ pub struct Status {
     pub evictions: u64,
     /// Lines of the access log that did not fit into its queue.
     pub log_lines_dropped: u64,
+    /// Origins that are not well, as `SITE ADDRESS`.
+    pub origins_down: Vec<String>,
     /// By the site's name.
     pub sites: BTreeMap<String, Site>,
     /// Since the start of the program.
     pub uptime_seconds: u64,
 }
 
-/// What a site has served.
+/// A site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// Answered from the cache, without a word to the origin.
@@ -64,6 +66,10 @@ pub struct Site {
     pub misses: u64,
     /// Bytes of bodies sent to clients.
     pub bytes: u64,
+    /// Objects on disk that are known.
+    pub objects: u64,
+    /// Objects deleted to make room.
+    pub evictions: u64,
 }
 
 /// An object, or where one would be.

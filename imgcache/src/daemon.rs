@@ -21,6 +21,7 @@ use unixproc::signal::{Signal, Signals};
 use crate::answers;
 use crate::bus::Bus;
 use crate::config::Config;
+use crate::health;
 use crate::orders::{Confirming, ORDERS_MAX, answer_order, carry_out};
 use crate::origins;
 use crate::shared::{Order, Shared, now_ms};
@@ -115,6 +116,7 @@ impl Daemon {
         let shared = Shared::new(cache, config, log, sender, Arc::clone(&waker))?;
         let shared = Arc::new(shared);
         origins::resolve(&shared)?;
+        health::watch(&shared)?;
         let loops = start_loops(&shared, listeners, &waker)?;
         let walk = Walk::start(
             shared.cache.root.path(),

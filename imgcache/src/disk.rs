@@ -1,34 +1,51 @@
 //! Threads that wait for the disk, so that no loop does.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use imgcache::freshness::Policy;
+use unixproc::log;
 
 use crate::cache::Cache;
-use crate::shared::{Content, ReturnAddress};
+use crate::entry::Entry;
+use crate::purging::Enforced;
+use crate::shared::{CLIENTS_MAX, Content, ReturnAddress};
 
-/// Reads that go on at the same time.
+/// Tasks that are worked on at the same time.
 const THREADS: usize = 4;
 
-/// Bound: reads that wait; beyond it a loop reads itself.
-const QUEUE: usize = 1024;
+/// Bound: tasks that wait, about one for each client.
+const WAITING_MAX: usize = CLIENTS_MAX;
 
-/// A file to be looked at.
+/// What a thread is to do.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) path: String,
-    pub(crate) url: String,
-    pub(crate) policy: Policy,
-    pub(crate) reply: ReturnAddress,
+pub(crate) enum Task {
+    /// Look at a file, for this client.
+    Load {
+        path: String,
+        url: String,
+        policy: Policy,
+        reply: ReturnAddress,
+    },
+    /// Bring these bytes of an object into memory, to be sent to this client.
+    Warm {
+        entry: Arc<Entry>,
+        bytes: Range<u64>,
+        reply: ReturnAddress,
+    },
+    /// Delete what is purged.
+    Settle(Enforced),
 }
 
 /// The threads.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    jobs: SyncSender<Job>,
+    tasks: Sender<Task>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Disk {
@@ -37,34 +54,58 @@ impl Disk {
     /// # Errors
     /// There are no threads to be had.
     pub(crate) fn start(cache: &Arc<Cache>) -> io::Result<Disk> {
-        let (jobs, receiver) = sync_channel(QUEUE);
+        let (tasks, receiver) = channel();
         let receiver = Arc::new(Mutex::new(receiver));
+        let waiting = Arc::new(AtomicUsize::new(0));
         for _ in 0..THREADS {
             let (receiver, cache) = (Arc::clone(&receiver), Arc::clone(cache));
+            let waiting = Arc::clone(&waiting);
             thread::Builder::new()
                 .name("disk".to_owned())
-                .spawn(move || work(&receiver, &cache))?;
+                .spawn(move || work(&receiver, &waiting, &cache))?;
         }
-        Ok(Disk { jobs })
+        Ok(Disk { tasks, waiting })
     }
 
-    /// Has a file looked at; gives the job back if there are too many.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
-        self.jobs.try_send(job).map_err(|error| match error {
-            std::sync::mpsc::TrySendError::Full(job)
-            | std::sync::mpsc::TrySendError::Disconnected(job) => job,
-        })
+    /// Has something done; gives it back if there is too much to do.
+    pub(crate) fn submit(&self, task: Task) -> Result<(), Task> {
+        if self.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+            return Err(task);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.tasks.send(task).map_err(|error| error.0)
     }
 }
 
-fn work(receiver: &Mutex<Receiver<Job>>, cache: &Cache) {
+fn work(receiver: &Mutex<Receiver<Task>>, waiting: &AtomicUsize, cache: &Cache) {
     loop {
         let next = receiver
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
-        let Ok(job) = next else { return };
-        let entry = cache.load(&job.path, &job.url, job.policy);
-        job.reply.send(Content::Loaded(entry));
+        let Ok(task) = next else { return };
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        match task {
+            Task::Load {
+                path,
+                url,
+                policy,
+                reply,
+            } => reply.send(Content::Loaded(cache.load(&path, &url, policy))),
+            Task::Warm {
+                entry,
+                bytes,
+                reply,
+            } => {
+                // What cannot be read will be seen by the loop, which cannot send it.
+                let _ = entry.object.read_through(bytes);
+                reply.send(Content::Warmed);
+            }
+            Task::Settle(enforced) => {
+                if let Err(error) = cache.settle(enforced) {
+                    log::error("write-failed", &[("file", &"#rules"), ("error", &error)]);
+                }
+            }
+        }
     }
 }

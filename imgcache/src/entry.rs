@@ -1,6 +1,7 @@
 //! An object that is kept open, ready to be sent.
 
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use imgcache::freshness::{self, Policy, Use};
 use imgcache::http::{reason, write_line};
@@ -8,7 +9,7 @@ use imgcache::http::{reason, write_line};
 use crate::root::Object;
 
 /// Larger bodies are sent from their files.
-pub(crate) const MEMORY_BODY_MAX: u64 = 64 << 10;
+const MEMORY_BODY_MAX: u64 = 64 << 10;
 
 /// What only this cache is to know.
 pub(crate) const SURROGATE: [&str; 2] = ["Surrogate-Control", "Surrogate-Key"];
@@ -18,7 +19,7 @@ pub(crate) const SURROGATE: [&str; 2] = ["Surrogate-Control", "Surrogate-Key"];
 pub(crate) struct Entry {
     pub(crate) object: Object,
     /// The body, if it is small.
-    pub(crate) body: Option<Box<[u8]>>,
+    pub(crate) body: Option<Arc<[u8]>>,
     /// The head of an answer with all of it, up to what differs from answer to answer.
     pub(crate) head: Vec<u8>,
     pub(crate) tags: Vec<String>,
@@ -30,22 +31,27 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Reads the body if it is small, and it is to be in memory.
-    pub(crate) fn new(object: Object, policy: Policy, in_memory: bool) -> Option<Entry> {
+    /// Reads the body if it is no longer than `in_memory_max`; none if it cannot be read.
+    pub(crate) fn read(object: Object, policy: Policy, in_memory_max: u64) -> Option<Entry> {
         let size = object.meta.body.size;
         let mut body = None;
-        if in_memory && size <= MEMORY_BODY_MAX {
+        if size <= in_memory_max.min(MEMORY_BODY_MAX) {
             let mut bytes = vec![0; size as usize];
             object.file.read_exact_at(&mut bytes, 0).ok()?;
-            body = Some(bytes.into_boxed_slice());
+            body = Some(bytes.into());
         }
+        Some(Entry::new(object, policy, body))
+    }
+
+    /// With this body, if it is in memory.
+    pub(crate) fn new(object: Object, policy: Policy, body: Option<Arc<[u8]>>) -> Entry {
         let meta = &object.meta;
         let came = meta.times.response;
         let fresh_until = match meta.stored().how_to_use(policy, came) {
             Use::Fresh(seconds) => came.saturating_add(seconds as i64 * 1000),
             _ => 0,
         };
-        Some(Entry {
+        Entry {
             head: head(&object),
             tags: freshness::tags(&meta.headers),
             vary: meta.vary(),
@@ -53,7 +59,7 @@ impl Entry {
             first_age: meta.stored().age(came),
             body,
             object,
-        })
+        }
     }
 
     /// How it may be used at this time.

@@ -49,6 +49,8 @@ pub(crate) struct Fetch {
     pub(crate) key: Option<String>,
     /// The stored object that it validates.
     pub(crate) validates: Option<Arc<Entry>>,
+    /// The stored object that the response to a HEAD is about.
+    pub(crate) compares: Option<Arc<Entry>>,
     /// Why it was made, as Cache-Status has it.
     pub(crate) why: &'static str,
     pub(crate) stream: Option<TcpStream>,
@@ -231,6 +233,7 @@ impl Fetch {
             request,
             key: None,
             validates: None,
+            compares: None,
             why,
             stream: None,
             address: None,

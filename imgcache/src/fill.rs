@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use imgcache::freshness::{self, Storing};
+use imgcache::freshness::{self, Storing, Times};
 use imgcache::http::{Framing, Response};
 use imgcache::rules::Verdict;
 use purges::{Purge, Target, What};
@@ -11,9 +11,11 @@ use unixproc::log;
 
 use crate::cache::{Fill, Place};
 use crate::client::Progress;
+use crate::disk::Task;
 use crate::entry::Entry;
 use crate::fetch::{ANSWER_TIME, Fetch, Outcome, State};
 use crate::forward::rewrite;
+use crate::purging::Enforced;
 use crate::serve::PASS_TIME;
 use crate::server::{PASSES_MAX, Server, Work};
 use crate::shared::now_ms;
@@ -144,6 +146,9 @@ impl Server {
         {
             self.invalidate(place, &response);
         }
+        if let (Some(entry), 200) = (fetch.compares.take(), response.status) {
+            self.take_comparison(place, &entry, &response, fetch.times, number);
+        }
         if let Some(entry) = fetch.validates.clone() {
             if response.status == 304 {
                 let fresh = self.shared.cache.refresh(
@@ -175,6 +180,10 @@ impl Server {
             Storing::Store => self.begin_storing(fetch, &response),
             Storing::Pass(reason) => Outcome::Private(reason),
         };
+        if let (Outcome::Private(_), Some(entry)) = (&fetch.outcome, &fetch.validates) {
+            // The origin has answered with something else, which is not stored.
+            self.remove_file(&entry.object.path);
+        }
         fetch.response = Some(response);
         if matches!(fetch.outcome, Outcome::Private(_))
             && let Some(key) = fetch.key.take()
@@ -219,16 +228,51 @@ impl Server {
             let text = value.and_then(|value| std::str::from_utf8(value).ok());
             targets.extend(text.and_then(|text| resolve(place, text)));
         }
-        let purges: Vec<Purge> = targets
-            .into_iter()
-            .map(|target| Purge {
-                site: Some(place.site.name().to_owned()),
-                what: What::Exact(target),
-                soft: false,
-            })
-            .collect();
-        if let Err(error) = self.shared.cache.purge(&purges, &self.config) {
-            log::error("write-failed", &[("file", &"#rules"), ("error", &error)]);
+        self.purge_here(place, targets, false);
+    }
+
+    /// A HEAD answered with 200 is as good as a validation if it is about what is stored; if not,
+    /// that is stale (RFC 9111 section 4.3.5).
+    fn take_comparison(
+        &mut self,
+        place: Place,
+        entry: &Entry,
+        response: &Response,
+        times: Times,
+        number: u64,
+    ) {
+        let stored = &entry.object.meta;
+        if freshness::agrees(&stored.headers, stored.body.size, &response.headers) {
+            let headers = &response.headers;
+            self.shared
+                .cache
+                .refresh(place, entry, headers, times, number);
+        } else {
+            self.purge_here(place, vec![place.target.clone()], true);
+        }
+    }
+
+    /// Has a file deleted that nobody is to be sent any more.
+    fn remove_file(&mut self, file: &str) {
+        self.shared.cache.close(file);
+        let removed = Enforced::files(vec![file.to_owned()]);
+        if self.shared.disk.submit(Task::Settle(removed)).is_err() {
+            log::warning("not-deleted", &[("file", &file)]);
+        }
+    }
+
+    /// Purges targets of a site in this cache: in force at once, on disk soon.
+    fn purge_here(&mut self, place: Place, targets: Vec<Target>, soft: bool) {
+        let purge = |target| Purge {
+            site: Some(place.site.name().to_owned()),
+            what: What::Exact(target),
+            soft,
+        };
+        let purges: Vec<Purge> = targets.into_iter().map(purge).collect();
+        let enforced = self.shared.cache.enforce(&purges, &self.config);
+        if self.shared.disk.submit(Task::Settle(enforced)).is_err() {
+            // It holds as long as the program runs.
+            log::warning("purge-not-written", &[("site", &place.site.name())]);
         }
     }
 

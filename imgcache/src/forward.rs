@@ -4,11 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use imgcache::directives::TOKEN;
-use imgcache::http::{Framing, Headers, Reject, Response, write_line};
+use imgcache::http::{Framing, Headers, Reject, Request, Response, write_line};
 use mio::Interest;
 use mio::net::TcpStream;
+use socket2::SockRef;
 use unixproc::log;
 
 use crate::cache::Place;
@@ -21,6 +23,9 @@ use crate::server::{Server, Work, fetch_token};
 
 /// Bound: requests to origins, all loops together; more are refused with 503.
 const FETCHES_MAX: usize = 4096;
+
+/// An origin's host must acknowledge what it is sent within this time: one that is gone says nothing.
+const GONE_TIME: Duration = Duration::from_secs(3);
 
 /// Bound: idle connections to one origin, per loop.
 const POOL_MAX: usize = 64;
@@ -119,13 +124,14 @@ impl Server {
 
     fn open(&mut self, id: usize, fetch: &Fetch, address: SocketAddr) -> Option<(TcpStream, bool)> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        // The first attempt only: what is idle may be as dead as what failed.
+        // The first attempt only: what is idle may be as dead as what failed. And only what may be
+        // sent once more if it is.
         if fetch.attempts == 0
-            && fetch.upload.is_none()
-            && let Some(idle) = self.pool.get_mut(&address)
-            && let Some((mut stream, _)) = idle.pop()
-            && registry
+            && fetch.may_retry()
+            && let Some(mut stream) = self.idle_connection(address)
+            && self
+                .poll
+                .registry()
                 .register(&mut stream, fetch_token(id), interest)
                 .is_ok()
         {
@@ -133,10 +139,25 @@ impl Server {
         }
         let mut stream = TcpStream::connect(address).ok()?;
         let _ = stream.set_nodelay(true); // slower, if it is refused
-        registry
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(GONE_TIME)); // and later
+        self.poll
+            .registry()
             .register(&mut stream, fetch_token(id), interest)
             .ok()?;
         Some((stream, false))
+    }
+
+    /// An idle connection on which there is nothing to read: not its end, and no response to what
+    /// nobody has asked.
+    fn idle_connection(&mut self, address: SocketAddr) -> Option<TcpStream> {
+        let idle = self.pool.get_mut(&address)?;
+        while let Some((stream, _)) = idle.pop() {
+            match stream.peek(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(stream),
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Keeps a connection for the next request.
@@ -150,7 +171,14 @@ impl Server {
     /// Whether the request is to be sent once more.
     pub(crate) fn retry(&mut self, fetch: &mut Fetch, error: &io::Error) -> bool {
         let connecting = fetch.state == State::Connecting;
-        if let (true, Some(address)) = (connecting, fetch.address) {
+        let is_gone = matches!(
+            error.kind(),
+            io::ErrorKind::TimedOut
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+        );
+        let unreachable = connecting || is_gone;
+        if let (true, Some(address)) = (unreachable, fetch.address) {
             log::warning(
                 "origin-unreachable",
                 &[("origin", &address), ("error", error)],
@@ -160,7 +188,7 @@ impl Server {
         let others = self.shared.origins.of(&fetch.site).len();
         let stale_connection = fetch.reused && fetch.attempts == 1;
         fetch.stream = None;
-        fetch.may_retry() && (stale_connection || (connecting && fetch.attempts <= others))
+        fetch.may_retry() && (stale_connection || (unreachable && fetch.attempts <= others))
     }
 }
 
@@ -196,6 +224,10 @@ fn request_head(fetch: &Fetch, origin: &Origin, loop_id: &str) -> Vec<u8> {
     let request = &fetch.request;
     let mut headers = request.headers.clone();
     headers.remove_hop_by_hop();
+    if let Some(hops) = max_forwards(request) {
+        headers.remove("Max-Forwards");
+        headers.push("Max-Forwards", hops.saturating_sub(1).to_string());
+    }
     for name in ["Host", "Content-Length", "Expect"] {
         headers.remove(name);
     }
@@ -242,6 +274,15 @@ fn request_head(fetch: &Fetch, origin: &Origin, loop_id: &str) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+/// How often an OPTIONS may still be passed on, if it says so (RFC 9110 section 7.6.2).
+pub(crate) fn max_forwards(request: &Request) -> Option<u64> {
+    let value = request.headers.first("max-forwards")?;
+    if request.method != "OPTIONS" {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn add_conditions(headers: &mut Headers, stored: &Headers) {

@@ -212,6 +212,18 @@ pub fn tags(headers: &Headers) -> Vec<String> {
     keys.chain(groups).map(unquoted).filter(is_tag).collect()
 }
 
+/// Whether the head of a response is about the stored body: what both say is the same.
+pub fn agrees(stored: &Headers, length: u64, head: &Headers) -> bool {
+    let same = |name| match (stored.first(name), head.first(name)) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    let told = head.first("content-length");
+    same("etag")
+        && same("last-modified")
+        && told.is_none_or(|told| told == length.to_string().as_bytes())
+}
+
 /// Puts the lines of a 304 in place of the stored ones (RFC 9111 section 3.2), but for those that
 /// say what the bytes of the stored body are.
 pub fn update(stored: &mut Headers, fresh: &Headers) {
@@ -321,6 +333,21 @@ mod tests {
         assert!(!authorized("Cache-Control: max-age=1\n"));
         assert!(authorized("Cache-Control: max-age=1, public\n"));
         assert!(authorized("Cache-Control: s-maxage=1\n"));
+    }
+
+    #[test]
+    fn heads_of_the_same_body_agree() {
+        let stored = headers("ETag: \"a\"\n");
+        for (head, expected) in [
+            ("ETag: \"a\"\nContent-Length: 3\n", true),
+            ("", true),
+            ("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\n", true),
+            ("ETag: \"b\"\nContent-Length: 3\n", false),
+            ("ETag: W/\"a\"\n", false),
+            ("Content-Length: 4\n", false),
+        ] {
+            assert_eq!(agrees(&stored, 3, &headers(head)), expected, "{head}");
+        }
     }
 
     #[test]

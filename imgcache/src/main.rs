@@ -21,6 +21,7 @@ mod entry;
 mod fetch;
 mod fill;
 mod forward;
+mod health;
 mod journal;
 mod network;
 mod orders;

@@ -9,6 +9,7 @@ use std::{io, thread};
 use unixproc::log;
 
 use crate::config::{Config, Site};
+use crate::health::Health;
 use crate::shared::Shared;
 
 /// Names are looked up this often, and sooner while one is unknown.
@@ -26,12 +27,28 @@ pub(crate) struct Origins {
     changed: Condvar,
     /// Those that did not answer, until when they are tried last.
     failed: Mutex<HashMap<SocketAddr, Instant>>,
+    /// What those say that are asked.
+    pub(crate) health: Health,
 }
 
 impl Origins {
     /// The addresses of a site's origins in the order in which they are to be tried, with the
-    /// origin's index: those that did not answer lately come last.
+    /// origin's index: those that did not answer lately, or are not well, come last.
     pub(crate) fn of(&self, site: &Site) -> Vec<(usize, SocketAddr)> {
+        let mut list = self.addresses(site);
+        if list.len() > 1 {
+            let now = Instant::now();
+            let failed = self.failed();
+            list.sort_by_key(|&(_, address)| {
+                failed.get(&address).is_some_and(|until| *until > now)
+                    || !self.health.is_well(site, address)
+            });
+        }
+        list
+    }
+
+    /// The addresses of a site's origins in the order of the configuration, with the origin's index.
+    pub(crate) fn addresses(&self, site: &Site) -> Vec<(usize, SocketAddr)> {
         let mut list = Vec::new();
         for (index, origin) in site.origins.iter().enumerate() {
             if let Ok(address) = origin.authority.parse() {
@@ -39,11 +56,6 @@ impl Origins {
             } else if let Some(found) = self.lock().get(&origin.authority) {
                 list.extend(found.iter().map(|address| (index, *address)));
             }
-        }
-        if list.len() > 1 {
-            let now = Instant::now();
-            let failed = self.failed();
-            list.sort_by_key(|(_, address)| failed.get(address).is_some_and(|until| *until > now));
         }
         list
     }

@@ -14,6 +14,23 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::walk::Seen;
 
+/// What is left to do for purges that are in force.
+#[derive(Debug)]
+pub(crate) struct Enforced {
+    /// Their lines in the journal.
+    text: String,
+    /// Files that they mean.
+    files: Vec<String>,
+}
+
+impl Enforced {
+    /// Files that are to go without a purge.
+    pub(crate) fn files(files: Vec<String>) -> Enforced {
+        let text = String::new();
+        Enforced { text, files }
+    }
+}
+
 impl Cache {
     /// Puts purges in force and on disk, and deletes the objects of single targets with all their
     /// variants. Gives how many objects there were.
@@ -21,6 +38,11 @@ impl Cache {
     /// # Errors
     /// The rules could not be written: they hold, but would not survive.
     pub(crate) fn purge(&self, purges: &[Purge], config: &Config) -> io::Result<u64> {
+        self.settle(self.enforce(purges, config))
+    }
+
+    /// Puts purges in force: when this is over, no loop uses what is purged.
+    pub(crate) fn enforce(&self, purges: &[Purge], config: &Config) -> Enforced {
         let mut text = String::new();
         let mut files = Vec::new();
         let mut inner = self.lock();
@@ -41,11 +63,21 @@ impl Cache {
             text.push_str(&rules::line(inner.rules.last() + 1, &purge));
             inner.rules.add(purge);
         }
-        // From here on no loop uses what is purged.
-        drop(inner);
-        let removed = self.remove_all(&files);
+        Enforced { text, files }
+    }
+
+    /// Deletes the files of purges that are in force, and puts the purges on disk; gives how many
+    /// objects there were. Takes the disk's time.
+    ///
+    /// # Errors
+    /// The rules could not be written: they hold, but would not survive.
+    pub(crate) fn settle(&self, enforced: Enforced) -> io::Result<u64> {
+        let removed = self.remove_all(&enforced.files);
+        if enforced.text.is_empty() {
+            return Ok(removed);
+        }
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.append(&text)?;
+        journal.append(&enforced.text)?;
         if journal.is_long() {
             let now = self.lock().rules.clone();
             journal.renew(&now)?;

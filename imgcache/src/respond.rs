@@ -117,9 +117,27 @@ pub(crate) fn answer_reject(client: &mut Client, reject: Reject, now_ms: i64) {
     answer_text(client, reject.status, &text, now_ms);
 }
 
+/// Answers with an error of the origin's, see RFC 9209, and closes.
+pub(crate) fn answer_origin_error(client: &mut Client, status: u16, now_ms: i64) {
+    client.keep_alive = false;
+    let (error, text) = match status {
+        504 => (
+            "http_response_timeout",
+            "the origin does not answer in time\n",
+        ),
+        _ => ("destination_unavailable", "the origin fails\n"),
+    };
+    let mut headers = Headers::new();
+    headers.push("Proxy-Status", format!("imgcache; error={error}"));
+    answer_own(client, status, headers, text, now_ms);
+}
+
 /// Answers with a few words of our own.
 pub(crate) fn answer_text(client: &mut Client, status: u16, text: &str, now_ms: i64) {
-    let mut headers = Headers::new();
+    answer_own(client, status, Headers::new(), text, now_ms);
+}
+
+fn answer_own(client: &mut Client, status: u16, mut headers: Headers, text: &str, now_ms: i64) {
     headers.push("Date", date::format(now_ms / 1000));
     headers.push("Content-Type", "text/plain");
     headers.push("Cache-Control", "no-store");

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aws_lc_rs::digest::{Context, SHA256};
 use imgcache::meta::{ATTRIBUTE, Body, META_MAX, Meta};
 use imgcache::names;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags, XattrFlags};
+use rustix::fs::{Advice, AtFlags, FlockOperation, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
 
 const LOCK: &str = "#lock";
@@ -22,8 +23,8 @@ const ERA: &str = "#era";
 const USED: &str = "#used";
 const TEMPORARY: &str = "#tmp.";
 
-/// Bytes that are read at a time to check a body.
-const CHECK_BYTES: usize = 256 << 10;
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 256 << 10;
 
 /// The root.
 #[derive(Debug)]
@@ -162,6 +163,9 @@ impl Root {
             meta.era = self.era;
             self.write_meta(path, &file, &meta)?;
         }
+        // What a loop is to send is read by other threads first: the kernel is not to begin with more
+        // of it, for which the loop would wait. Where it does not listen, that may be.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
         let object = Object::new(file, path, meta)?;
         Ok(Found::Object(Box::new(object)))
     }
@@ -378,6 +382,29 @@ impl Object {
         let ctime = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
         Ok(stat.st_nlink > 0 && self.ctime == ctime)
     }
+
+    /// Whether to read these bytes may be to wait for the disk. Where the kernel does not tell, it
+    /// may always be.
+    pub(crate) fn is_cold(&self, bytes: Range<u64>) -> bool {
+        !unixproc::disk::is_cached(&self.file, bytes).unwrap_or(false)
+    }
+
+    /// Reads these bytes, so that they are in the page cache.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub(crate) fn read_through(&self, bytes: Range<u64>) -> io::Result<()> {
+        let mut buffer = vec![0; READ_BYTES];
+        let mut at = bytes.start;
+        while at < bytes.end {
+            let count = READ_BYTES.min((bytes.end - at) as usize);
+            match self.file.read_at(&mut buffer[..count], at)? {
+                0 => return Ok(()),
+                count => at += count as u64,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The identity of a file's bytes.
@@ -391,7 +418,7 @@ pub(crate) fn body(metadata: &fs::Metadata) -> Body {
 
 fn checksum(file: &File) -> io::Result<String> {
     let mut hash = Context::new(&SHA256);
-    let mut buffer = vec![0; CHECK_BYTES];
+    let mut buffer = vec![0; READ_BYTES];
     let mut at = 0;
     loop {
         match file.read_at(&mut buffer, at)? {

@@ -54,9 +54,11 @@ pub struct Rules {
 
 impl Rules {
     /// Reads what [`text`](Self::text) and [`line()`] have written. A line that makes no sense is the
-    /// torn end of a file, and is left out.
+    /// torn end of a file, and is left out. Lines need not stand in the order of their numbers:
+    /// several threads write them.
     pub fn read(text: &str) -> Rules {
         let mut rules = Rules::default();
+        let (mut purges, mut swept) = (Vec::new(), 0);
         for line in text.lines() {
             let Some((word, rest)) = line.split_once(' ') else {
                 continue;
@@ -66,10 +68,10 @@ impl Rules {
                 "last" => rules.last = rules.last.max(number(rest)),
                 "stale-below" => rules.stale_below = rules.stale_below.max(number(rest)),
                 "purged-below" => rules.purged_below = rules.purged_below.max(number(rest)),
-                "swept" => rules.forget_swept(number(rest)),
+                "swept" => swept = swept.max(number(rest)),
                 _ => {
                     if let (number @ 1.., Ok(purge)) = (number(word), Purge::parse(rest)) {
-                        rules.insert(number, purge);
+                        purges.push((number, purge));
                     }
                 }
             }
@@ -79,6 +81,11 @@ impl Rules {
                 .max(rules.stale_below)
                 .max(rules.purged_below);
         }
+        purges.sort_by_key(|(number, _)| *number);
+        purges
+            .into_iter()
+            .for_each(|(number, purge)| rules.insert(number, purge));
+        rules.forget_swept(swept);
         rules
     }
 
@@ -305,6 +312,17 @@ mod tests {
         let mut rules = Rules::read(&Rules::read(&rules.text()).text());
         assert_eq!(rules.add(purge("/n/*")), 2);
         assert_eq!(judge(&rules, "http://a.org/n/x", 1), Verdict::Purged);
+    }
+
+    #[test]
+    fn lines_may_be_written_in_any_order() {
+        let lines = ["1 /x", "2 --soft /x", "3 /n/*", "4 /x", "5 --tag t"];
+        let mut backwards = lines;
+        backwards.reverse();
+        let read = Rules::read(&backwards.join("\n"));
+        assert_eq!(read.text(), Rules::read(&lines.join("\n")).text());
+        assert_eq!(judge(&read, "http://a.org/x", 3), Verdict::Purged);
+        assert_eq!(read.to_sweep(), Some(5));
     }
 
     #[test]

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use imgcache::chunked;
 
 use crate::client::{Client, Phase, Progress, Source};
+use crate::disk::Task;
 use crate::fetch::State;
 use crate::server::{Server, Work};
 
 /// Bytes that one client is sent in one turn.
 const TURN_BYTES: u64 = 1 << 20;
+
+/// Bytes of a file that are looked at, or read, before they are sent.
+const WINDOW: u64 = 1 << 20;
 
 impl Server {
     /// Sends as much as the client takes, and one turn allows.
@@ -34,6 +38,12 @@ impl Server {
                 Source::Output => return Ok(Progress::Done),
                 Source::Entry(entry, range) => {
                     let (entry, mut rest) = (Arc::clone(entry), range.clone());
+                    if rest.start >= client.warm_until {
+                        client.warm_until = rest.end.min(rest.start + WINDOW);
+                        if entry.object.is_cold(rest.start..client.warm_until) {
+                            return self.warm(id, client);
+                        }
+                    }
                     let progress = client.send_file(&entry.object.file, &mut rest, self.now)?;
                     if let Phase::Sending(Source::Entry(_, range)) = &mut client.phase {
                         turn += rest.start - range.start;
@@ -50,6 +60,24 @@ impl Server {
                 },
             }
         }
+    }
+
+    /// Has the disk's threads read what comes next, as sendfile(2) would wait for it.
+    fn warm(&mut self, id: usize, client: &mut Client) -> io::Result<Progress> {
+        let Phase::Sending(Source::Entry(entry, range)) = &client.phase else {
+            return Ok(Progress::More);
+        };
+        let (entry, range) = (Arc::clone(entry), range.clone());
+        let task = Task::Warm {
+            entry: Arc::clone(&entry),
+            bytes: range.start..client.warm_until,
+            reply: self.return_address(id, client),
+        };
+        if self.shared.disk.submit(task).is_err() {
+            return Err(io::Error::other("too much waits for the disk"));
+        }
+        client.phase = Phase::Warming(entry, range);
+        Ok(Progress::Blocked)
     }
 
     /// Moves what has come from the origin into the output: how much, or none if nothing has come.

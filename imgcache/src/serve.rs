@@ -11,19 +11,20 @@ use imgcache::variants;
 use purges::Purge;
 
 use crate::cache::{Lookup, Place};
-use crate::client::{Client, Ending, Phase, Progress};
-use crate::disk::Job;
+use crate::client::{Client, Ending, Phase, Progress, Source};
+use crate::disk::Task;
 use crate::entry::Entry;
 use crate::fetch::{Fetch, Outcome, State};
-use crate::respond::{answer_entry, answer_reject, answer_text};
+use crate::forward::max_forwards;
+use crate::respond::{answer_entry, answer_origin_error, answer_reject, answer_text};
 use crate::server::{Server, Work};
 use crate::shared::{Content, Letter, Order, ReturnAddress};
 
 /// Requests of one connection that are answered in one turn.
 const TURN_REQUESTS: usize = 16;
 
-/// Bound: files that are looked at for one request by the disk's threads. An object that is pushed
-/// out of memory between being read and being used would else be read for ever.
+/// Bound: files that are looked at for one request. An object that is pushed out of memory between
+/// being read and being used would else be read for ever.
 const LOADS_MAX: u8 = 4;
 
 /// Bound: loops that a client is moved to for one request; then it is served where it is.
@@ -76,7 +77,9 @@ impl Server {
                     Err(Ending::Closed) => return false,
                     Err(Ending::Rejected(reject)) => answer_reject(client, reject, self.now_ms),
                 },
-                Phase::Loading | Phase::Purging | Phase::Moving(_) => return true,
+                Phase::Loading | Phase::Purging | Phase::Moving(_) | Phase::Warming(..) => {
+                    return true;
+                }
                 Phase::Waiting => {
                     if !self.upload(client) || client.flush(now).is_err() {
                         return false;
@@ -125,6 +128,10 @@ impl Server {
             match (letter.content, &client.phase) {
                 (Content::Loaded(entry), Phase::Loading) => {
                     self.answer(id, &mut client, entry.is_some());
+                }
+                (Content::Warmed, Phase::Warming(entry, range)) => {
+                    let source = Source::Entry(Arc::clone(entry), range.clone());
+                    client.phase = Phase::Sending(source);
                 }
                 (Content::Purged(status, report), Phase::Purging) => {
                     answer_text(&mut client, status, &report, self.now_ms);
@@ -210,7 +217,7 @@ impl Server {
         }
     }
 
-    fn return_address(&self, id: usize, client: &Client) -> ReturnAddress {
+    pub(crate) fn return_address(&self, id: usize, client: &Client) -> ReturnAddress {
         ReturnAddress {
             letters: self.letters.clone(),
             waker: Arc::clone(&self.waker),
@@ -225,6 +232,9 @@ impl Server {
         let (Some(request), Some(site)) = (client.request.clone(), client.site.clone()) else {
             return;
         };
+        if max_forwards(&request) == Some(0) {
+            return answer_text(client, 200, "", self.now_ms);
+        }
         let head = request.method == "HEAD";
         if !(head || request.method == "GET") || request.framing != Framing::Empty {
             return self.pass(id, client, "method");
@@ -233,17 +243,12 @@ impl Server {
             site: &site,
             target: &request.target,
         };
-        let mut found = match may_be_there {
+        let found = match may_be_there {
             true => self.shared.cache.find(place, &request.headers, self.now_ms),
             false => Lookup::Absent,
         };
-        if let Lookup::Cold(path) = found {
-            match self.load(id, client, place, path) {
-                true => return,
-                false => found = self.shared.cache.find(place, &request.headers, self.now_ms),
-            }
-        }
         match found {
+            Lookup::Cold(path) => self.load(id, client, place, path),
             Lookup::Found(entry, Use::Fresh(ttl)) => {
                 answer_entry(client, &entry, How::Hit(ttl), self.now_ms);
             }
@@ -254,32 +259,23 @@ impl Server {
                 }
             }
             Lookup::Found(entry, Use::Validate) => self.miss(id, client, Some(entry)),
-            Lookup::Absent | Lookup::Cold(_) => self.miss(id, client, None),
+            Lookup::Absent => self.miss(id, client, None),
         }
     }
 
-    /// Has the disk's threads look at a file; false if it has been done here.
-    fn load(&mut self, id: usize, client: &mut Client, place: Place, path: String) -> bool {
-        let job = Job {
+    /// Has the disk's threads look at a file. Where they have too much to do, the origin is asked:
+    /// a loop does not wait for the disk.
+    fn load(&mut self, id: usize, client: &mut Client, place: Place, path: String) {
+        client.loads += 1;
+        let task = Task::Load {
             path,
             url: place.url(),
             policy: place.site.policy,
             reply: self.return_address(id, client),
         };
-        client.loads += 1;
-        let refused = match client.loads <= LOADS_MAX {
-            true => self.shared.disk.submit(job),
-            false => Err(job),
-        };
-        match refused {
-            Ok(()) => {
-                client.phase = Phase::Loading;
-                true
-            }
-            Err(job) => {
-                self.shared.cache.load(&job.path, &job.url, job.policy);
-                false
-            }
+        match client.loads <= LOADS_MAX && self.shared.disk.submit(task).is_ok() {
+            true => client.phase = Phase::Loading,
+            false => self.pass(id, client, "bypass"),
         }
     }
 
@@ -303,7 +299,20 @@ impl Server {
             Some(file) if request.method == "GET" && !self.passes.contains_key(&file) => {
                 self.join(id, client, file, entry);
             }
-            _ => self.pass(id, client, "bypass"),
+            _ => {
+                self.pass(id, client, "bypass");
+                self.compare(client, entry);
+            }
+        }
+    }
+
+    /// What the origin answers to a HEAD tells about the object that is stored.
+    fn compare(&mut self, client: &Client, entry: Option<Arc<Entry>>) {
+        let is_head = |request: &Arc<Request>| request.method == "HEAD";
+        if let (Some(id), true) = (client.fetch, client.request.as_ref().is_some_and(is_head))
+            && let Some(Some(fetch)) = self.fetches.get_mut(id)
+        {
+            fetch.compares = entry;
         }
     }
 
@@ -389,11 +398,7 @@ impl Server {
             .fetch
             .and_then(|fetch| self.fetches.get(fetch)?.as_ref());
         let (Some(request), Some(fetch)) = (client.request.clone(), fetch) else {
-            let reject = Reject {
-                status: 502,
-                reason: "the origin does not answer",
-            };
-            answer_reject(client, reject, self.now_ms);
+            answer_origin_error(client, 502, self.now_ms);
             return true;
         };
         if request.version == 1 {
@@ -411,11 +416,7 @@ impl Server {
             }
             Outcome::Error(status) => {
                 self.detach(id, client);
-                let reason = match status {
-                    504 => "the origin does not answer in time",
-                    _ => "the origin fails",
-                };
-                answer_reject(client, Reject { status, reason }, self.now_ms);
+                answer_origin_error(client, status, self.now_ms);
             }
             Outcome::Shared if !first && !is_fit(fetch, &request) => self.ask_again(id, client),
             Outcome::Private(_) if !first => self.ask_again(id, client),

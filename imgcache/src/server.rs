@@ -268,7 +268,7 @@ impl Server {
             // One that waits for an origin, for the disk or for other caches is not to blame.
             let waits = matches!(
                 client.phase,
-                Phase::Waiting | Phase::Loading | Phase::Purging
+                Phase::Waiting | Phase::Loading | Phase::Purging | Phase::Warming(..)
             );
             if (client.deadline <= now && !waits) || client.is_too_slow(rate, RATE_INTERVAL, now) {
                 late.push(id);

@@ -19,7 +19,7 @@ use crate::entry::Entry;
 use crate::origins::Origins;
 
 /// Bound: connections of clients, all loops together; another one is closed at once.
-const CLIENTS_MAX: usize = 100_000;
+pub(crate) const CLIENTS_MAX: usize = 100_000;
 
 /// What the loops have in common.
 #[derive(Debug)]
@@ -80,6 +80,8 @@ pub(crate) struct Letter {
 pub(crate) enum Content {
     /// The file has been looked at.
     Loaded(Option<Arc<Entry>>),
+    /// What is to be sent next is in memory.
+    Warmed,
     /// A client that another loop has given to this one.
     Moved(Box<Client>),
     /// The purge is done, or not: the status to answer with, and the report.

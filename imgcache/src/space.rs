@@ -4,7 +4,7 @@
 //! any moment. What was on disk at the start is counted in the background; until that is done, the
 //! figure of the former run stands for what has not been seen.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 
 use slab::Slab;
@@ -46,6 +46,8 @@ pub(crate) struct Space {
     /// Where the search for something to delete goes on.
     hand: usize,
     objects: u64,
+    /// Objects by site, as the first directory of a path.
+    by_site: BTreeMap<Box<str>, u64>,
     /// Files of further variants among them.
     variants: u64,
     /// Whether everything has been seen.
@@ -83,6 +85,7 @@ impl Space {
             garbage: 0,
             hand: 0,
             objects: 0,
+            by_site: BTreeMap::new(),
             variants: 0,
             complete: false,
         }
@@ -95,6 +98,10 @@ impl Space {
 
     pub(crate) fn objects(&self) -> u64 {
         self.objects
+    }
+
+    pub(crate) fn objects_of(&self, site: &str) -> u64 {
+        self.by_site.get(site).copied().unwrap_or(0)
     }
 
     /// From now on this is the most; what is too much goes when something else comes.
@@ -165,8 +172,14 @@ impl Space {
             parent.children += 1;
         }
         self.by_hash.insert(self.hasher.hash_one(path), index);
-        self.objects += u64::from(!fixed);
         self.variants += u64::from(is_variant(name));
+        if !fixed {
+            self.objects += 1;
+            match self.by_site.get_mut(site(path)) {
+                Some(count) => *count += 1,
+                None => drop(self.by_site.insert(site(path).into(), 1)),
+            }
+        }
         Some(index)
     }
 
@@ -194,7 +207,12 @@ impl Space {
             let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
             self.garbage += 1 + name.len();
             self.variants -= u64::from(is_variant(name));
-            self.objects -= u64::from(!entry.fixed);
+            if !entry.fixed {
+                self.objects -= 1;
+                if let Some(count) = self.by_site.get_mut(site(path)) {
+                    *count -= 1;
+                }
+            }
             next = (entry.parent != TOP).then_some(entry.parent);
             if let Some(parent) = self.entries.get_mut(entry.parent as usize) {
                 parent.children -= 1;
@@ -271,6 +289,10 @@ impl Space {
         }
         None
     }
+}
+
+fn site(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path)
 }
 
 fn is_variant(name: &str) -> bool {
@@ -379,6 +401,8 @@ mod tests {
                 }
                 let is_object = |path: &&String| !path.ends_with("sub") && path.contains('/');
                 prop_assert_eq!(space.used(), model.values().sum::<u64>() * BLOCK);
+                let of_sites: u64 = (0..4).map(|site| space.objects_of(&format!("d{site}"))).sum();
+                prop_assert_eq!(space.objects(), of_sites);
                 prop_assert_eq!(space.objects(), model.keys().filter(is_object).count() as u64);
                 for (path, blocks) in &model {
                     let index = space.index(path).unwrap() as usize;

@@ -3,6 +3,7 @@
 //! A body is written into a temporary file at the top of the root and renamed into place when it
 //! is complete, so a file with an object's name is never half an object.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -28,7 +29,8 @@ const BLOCK: u64 = 4096;
 pub(crate) struct Store {
     pub(crate) root: Arc<Root>,
     pub(crate) space: Space,
-    pub(crate) evictions: u64,
+    /// Objects deleted to make room, by site.
+    pub(crate) evictions: BTreeMap<String, u64>,
 }
 
 /// A body that is being written. Only reserving space for it needs the [`Store`].
@@ -78,7 +80,7 @@ impl Store {
             root: Arc::new(root),
             // If nobody knows what is there, nothing is stored until it has been counted.
             space: Space::new(limit, used.unwrap_or(limit)),
-            evictions: 0,
+            evictions: BTreeMap::new(),
         })
     }
 
@@ -195,7 +197,10 @@ impl Store {
             let Some(victim) = self.space.victim() else {
                 return false;
             };
-            self.evictions += u64::from(self.remove(&victim));
+            if self.remove(&victim) {
+                let site = victim.split('/').next().unwrap_or_default();
+                *self.evictions.entry(site.to_owned()).or_default() += 1;
+            }
             if let Some((directory, _)) = victim.rsplit_once('/') {
                 self.remove_empty(directory);
             }

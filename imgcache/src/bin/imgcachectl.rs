@@ -157,10 +157,13 @@ fn status_text(status: &Status) -> String {
         line(
             "site",
             format!(
-                "{name}: {} hits, {} misses, {} bytes",
-                site.hits, site.misses, site.bytes
+                "{name}: {} hits, {} misses, {} bytes, {} objects, {} evictions",
+                site.hits, site.misses, site.bytes, site.objects, site.evictions
             ),
         );
+    }
+    for origin in &status.origins_down {
+        line("down", origin.clone());
     }
     line("uptime", format!("{} s", status.uptime_seconds));
     text
@@ -186,13 +189,19 @@ fn metrics(status: &Status) -> String {
     family("hits_total", "counter", &by_site(|site| site.hits));
     family("misses_total", "counter", &by_site(|site| site.misses));
     family("sent_bytes_total", "counter", &by_site(|site| site.bytes));
-    family("evictions_total", "counter", &one(status.evictions));
+    family(
+        "evictions_total",
+        "counter",
+        &by_site(|site| site.evictions),
+    );
     let dropped = one(status.log_lines_dropped);
     family("log_lines_dropped_total", "counter", &dropped);
     family("purges_total", "counter", &one(status.purge));
     family("connections", "gauge", &one(status.connections));
     family("fetches", "gauge", &one(status.fetches));
-    family("objects", "gauge", &one(status.objects));
+    family("objects", "gauge", &by_site(|site| site.objects));
+    let down = status.origins_down.len() as u64;
+    family("origins_down", "gauge", &one(down));
     family("objects_open", "gauge", &one(status.open));
     family("used_bytes", "gauge", &one(status.used_bytes));
     family("size_bytes", "gauge", &one(status.size_bytes));
@@ -235,6 +244,8 @@ mod tests {
             hits: 3,
             misses: 1,
             bytes: 100,
+            objects: 2,
+            evictions: 0,
         };
         let status = Status {
             session: None,
@@ -250,6 +261,7 @@ mod tests {
             counted: true,
             evictions: 0,
             log_lines_dropped: 0,
+            origins_down: vec!["a.org 10.0.0.1:80".to_owned()],
             sites: [("a.org".to_owned(), site)].into(),
             uptime_seconds: 9,
         };
@@ -259,6 +271,8 @@ mod tests {
             "imgcache_hits_total{site=\"a.org\"} 3",
             "imgcache_sent_bytes_total{site=\"a.org\"} 100",
             "imgcache_isolated 1",
+            "imgcache_objects{site=\"a.org\"} 2",
+            "imgcache_origins_down 1",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

@@ -3,5 +3,6 @@
 mod membership;
 mod network;
 mod order;
+mod patience;
 
 pub(crate) use network::{config, start};

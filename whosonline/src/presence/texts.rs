@@ -68,9 +68,46 @@ pub(super) fn reserve<T>(values: &mut Vec<T>, more: usize) {
     }
 }
 
+/// As `==`, without a call: names are short, and most often the same.
+#[inline]
+pub(super) fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        // The last eight bytes have some in common with those before them: no loop over single
+        // ones is needed.
+        (Some(a_last), Some(b_last)) => {
+            let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+            a_last == b_last && a.iter().zip(b).all(|(a, b)| a == b)
+        }
+        _ => a.iter().zip(b).all(|(a, b)| a == b),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_the_same_is_the_same(
+            mut a in proptest::collection::vec(any::<u8>(), 0..40),
+            at in any::<proptest::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let b = a.clone();
+            prop_assert!(is_same(&a, &b));
+            if !a.is_empty() {
+                let at = at.index(a.len());
+                a[at] = byte;
+                prop_assert_eq!(is_same(&a, &b), a == b);
+                prop_assert!(!is_same(&a[1..], &b));
+            }
+        }
+    }
 
     #[test]
     fn names_of_all_lengths_come_back() {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use memchr::{memchr, memrchr};
 
 use super::json;
+use super::text::find_byte;
 
 /// A field of a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,8 +134,12 @@ impl<'a> Fields<'a> {
 /// missing (HTTP/0.9), and what has no blank at all, such as `\x16\x03\x01` of TLS on a plain
 /// port, has neither method nor target.
 pub(super) fn split_request(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = memchr(b' ', line)?;
+    let space = find_byte(b' ', line)?;
     let (method, rest) = (&line[..space], &line[space + 1..]);
+    // What nearly all end in needs no search.
+    if let Some((target, b" HTTP/1.1" | b" HTTP/1.0" | b" HTTP/2.0")) = rest.split_last_chunk() {
+        return Some((method, target));
+    }
     match memrchr(b' ', rest) {
         Some(last) if rest[last + 1..].starts_with(b"HTTP/") => Some((method, &rest[..last])),
         _ => Some((method, rest)),

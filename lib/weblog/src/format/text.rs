@@ -208,20 +208,40 @@ fn strip_literal<'a>(text: &'a [u8], literal: &[u8]) -> Option<&'a [u8]> {
 
 /// As memchr, which is built for long texts; most fields end within the first bytes.
 #[inline]
-fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const WORDS: usize = 4;
-    let (words, _) = text.as_chunks::<8>();
-    for (index, word) in words.iter().take(WORDS).enumerate() {
-        // A zero byte of `differs` is a match; the lowest one found this way is exact (Mycroft).
-        let differs = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
-        let zeros = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
-        if zeros != 0 {
-            return Some(index * 8 + zeros.trailing_zeros() as usize / 8);
+pub(super) fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
+    const BLOCKS: usize = 6;
+    let (blocks, rest) = text.as_chunks::<16>();
+    for (index, block) in blocks.iter().take(BLOCKS).enumerate() {
+        if let Some(at) = find_in_block(byte, block) {
+            return Some(index * 16 + at);
         }
     }
-    let searched = words.len().min(WORDS) * 8;
-    memchr(byte, &text[searched..]).map(|at| searched + at)
+    if blocks.len() > BLOCKS {
+        let from = BLOCKS * 16;
+        return memchr(byte, &text[from..]).map(|at| from + at);
+    }
+    match text.last_chunk() {
+        // What this block has in common with the one before it is known to be something else.
+        Some(last) => find_in_block(byte, last).map(|at| text.len() - last.len() + at),
+        None => rest.iter().position(|&one| one == byte),
+    }
+}
+
+/// Where a byte is first among 16, eight of them looked at together.
+#[inline]
+fn find_in_block(byte: u8, block: &[u8; 16]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let block = u128::from_le_bytes(*block);
+    // A zero byte of `differs` is a match; the lowest one found this way is exact (Mycroft).
+    let [low, high] = [block as u64, (block >> 64) as u64].map(|word| {
+        let differs = word ^ (ONES * u64::from(byte));
+        differs.wrapping_sub(ONES) & !differs & (ONES << 7)
+    });
+    if low | high == 0 {
+        return None;
+    }
+    let (word, zeros) = if low == 0 { (8, high) } else { (0, low) };
+    Some(word + zeros.trailing_zeros() as usize / 8)
 }
 
 fn addresses_length(text: &[u8]) -> Option<usize> {
@@ -259,7 +279,7 @@ fn user_length(text: &[u8]) -> Option<usize> {
 fn quoted_length(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
-        let quote = from + memchr(b'"', &text[from..])?;
+        let quote = from + find_byte(b'"', &text[from..])?;
         let backslashes = text[..quote]
             .iter()
             .rev()
@@ -269,5 +289,24 @@ fn quoted_length(text: &[u8]) -> Option<usize> {
             return Some(quote);
         }
         from = quote + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_byte_is_found_where_memchr_finds_it(
+            text in proptest::collection::vec(prop_oneof![Just(b' '), Just(b'!'), any::<u8>()], 0..140),
+            begin in 0..140_usize,
+            byte in prop_oneof![Just(b' '), Just(b'!'), Just(0xa0), any::<u8>()],
+        ) {
+            let text = &text[begin.min(text.len())..];
+            prop_assert_eq!(find_byte(byte, text), memchr(byte, text));
+        }
     }
 }

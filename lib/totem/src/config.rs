@@ -62,7 +62,7 @@ impl FailureDetection {
         let (loss, retransmit, hold, gather, gather_timeout, form, form_timeout, beacon) =
             match self {
                 FailureDetection::Fast => (70, 12, 5, 8, 40, 5, 50, 200),
-                FailureDetection::Normal => (340, 25, 10, 15, 90, 10, 150, 300),
+                FailureDetection::Normal => (340, 14, 6, 15, 90, 10, 150, 300),
                 FailureDetection::Wan => (2500, 400, 50, 150, 1000, 250, 1500, 500),
             };
         let scale = if self == FailureDetection::Wan { 20 } else { 1 };

@@ -50,15 +50,22 @@ fn a_silent_member_is_left_out_within_half_a_second() {
     });
 }
 
+/// Whatever the idle token is doing at that moment: on its way, kept, or in the dead one's hands.
+/// Of the 50 ms some are left for what this network does not have: hosts that run late.
 #[test]
 fn a_killed_member_whose_host_refuses_is_left_out_within_50_ms() {
-    for number in 1..=3 {
+    let moments = (0..40).map(|step| Duration::from_micros(500) * step);
+    for (number, moment) in (1..=3).flat_map(|n| moments.clone().map(move |at| (n, at))) {
         let mut network = Network::joined(3);
+        network.run_for(moment);
         network.kill(number);
         network.refusing.insert(id(number));
         let left: Vec<u32> = (1..=3).filter(|other| *other != number).collect();
         let took = network.run_until_view(&left);
-        assert!(took < Duration::from_millis(50), "{number}: {took:?}");
+        assert!(
+            took < Duration::from_millis(42),
+            "{number} after {moment:?}: {took:?}"
+        );
     }
 }
 

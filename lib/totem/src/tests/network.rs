@@ -231,16 +231,16 @@ impl Network {
         }
     }
 
-    /// Goes to the next thing that happens.
-    pub(super) fn step(&mut self) {
+    fn next_due(&self) -> Time {
         let timeout = self.nodes.values().filter_map(Totem::poll_timeout).min();
         let flight = self.flights.front().map(|flight| flight.at);
-        let next = timeout
-            .into_iter()
-            .chain(flight)
-            .min()
-            .expect("something is always due");
-        self.now = self.now.max(next);
+        let next = timeout.into_iter().chain(flight).min();
+        next.expect("something is always due")
+    }
+
+    /// Goes to the next thing that happens.
+    pub(super) fn step(&mut self) {
+        self.now = self.now.max(self.next_due());
         while self
             .flights
             .front()
@@ -277,9 +277,10 @@ impl Network {
 
     pub(super) fn run_for(&mut self, span: Duration) {
         let end = self.now + span;
-        while self.now < end {
+        while self.next_due() <= end {
             self.step();
         }
+        self.now = end;
     }
 
     pub(super) fn has_view(&self, number: u32, members: &[u32]) -> bool {

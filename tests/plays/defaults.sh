@@ -39,6 +39,7 @@ not_logged ring-open
 [ -z "$(tcp)" ] || fail "TCP that nobody asked for: $(tcp)"
 "$bin/groupctl" status | grep -q '^members     localhost 127.0.0.1:4803 ' || fail 'another view than of itself'
 "$bin/groupctl" send room hello || fail 'no client at the default socket'
+"$bin/groupctl" -s 4803 send room hello || fail 'a port without a socket in /tmp does not mean the default one'
 stop
 [ ! -e /run/groupd/socket ] || fail 'its socket stays behind'
 echo 'ok: without a file there is one daemon on the loopback, with its own socket and nothing else'

@@ -109,3 +109,11 @@ grep -q '^received 6000 messages (safe, 600000 bytes of data) in ' "$scratch/flo
     fail "flood: $(cat "$scratch/flood2")"
 grep -q 'p50 .*p95 .*p99 ' "$scratch/flood2" || fail "no latencies: $(cat "$scratch/flood2")"
 echo 'ok: flood over two daemons, with and without --json'
+
+# --- the example in the documentation of the client library; cargo test builds it
+if [ -x "$bin/examples/hello" ]; then
+    is "$(GROUPD_SOCKET=$scratch/one/socket "$bin/examples/hello")" '#example#one says hello'
+    echo 'ok: the example of lib/group'
+else
+    echo 'not shown here: the example of lib/group is not built (cargo build --examples)'
+fi

@@ -56,6 +56,16 @@ fn logs() {
 }
 
 #[test]
+fn publisher() {
+    tests::play("publisher.sh");
+}
+
+#[test]
+fn historic() {
+    tests::play("historic.sh");
+}
+
+#[test]
 fn loggers() {
     tests::play("loggers.sh");
 }

@@ -51,10 +51,6 @@ const CONTROL: Token = Token(5);
 /// Addresses last 5 s; this often they are made to last again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Held up for so long when it had something to do, the program does not know what it holds any
-/// more: its addresses may have expired, and others may have them.
-const STALL_MAX: Duration = Duration::from_secs(2);
-
 /// What changes in the kernel is looked at this long after it is heard of, all of it at once.
 const LOOK_DELAY: Duration = Duration::from_millis(3);
 
@@ -126,13 +122,11 @@ impl Daemon {
     pub(crate) fn run(&mut self) -> io::Result<u8> {
         let mut events = Events::with_capacity(64);
         loop {
-            let timeout = self.timeout();
-            let wake_by = Instant::now() + timeout;
-            match self.poll.poll(&mut events, Some(timeout)) {
+            match self.poll.poll(&mut events, Some(self.timeout())) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.check_stall(Instant::now().saturating_duration_since(wake_by));
+            self.wake();
             for event in &events {
                 let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                 match event.token() {
@@ -193,8 +187,10 @@ impl Daemon {
                 break;
             };
             self.handle_received(received, now);
+            // Nothing is added before all is read: the end of the session may stand there.
             self.obey(now);
         }
+        self.act(now);
         self.read_wire(now);
         self.ask_wire(now);
         if self.takeover.poll_timeout().is_some_and(|at| at <= now) {
@@ -203,7 +199,7 @@ impl Daemon {
         self.look_if_due(now);
         self.end_wishes(now);
         self.take_looks(now);
-        self.obey(now);
+        self.act(now);
         self.announce_due(now);
         self.notify_due(now);
         if self.refresh_at <= now {
@@ -211,6 +207,7 @@ impl Daemon {
             self.refresh(now);
         }
         self.publish(now);
+        self.write_page();
         if let Some(interval) = self.notify.watchdog_interval()
             && self.alive_at.is_some_and(|at| at <= now)
         {

@@ -1,8 +1,8 @@
 //! What may claim an address, and when: a member's part, without I/O, clock or randomness.
 //!
 //! Inputs are `handle_*` and `set_*`, each followed by [`Takeover::poll_command`] until it gives
-//! none; time is an argument, and [`Takeover::poll_timeout`] says when
-//! [`Takeover::handle_timeout`] is due.
+//! none; then [`Takeover::begin_adds`] says what goes into the kernel. Time is an argument, and
+//! [`Takeover::poll_timeout`] says when [`Takeover::handle_timeout`] is due.
 //!
 //! ```text
 //! bus:   offline --view--> gather --all HELLOs, all STATEs--> run --view--> gather
@@ -18,15 +18,19 @@
 //! - The table changes by messages delivered to all members of the view in one order. Behind a
 //!   transitional signal a message may have been delivered to some only: nothing starts there.
 //! - A set with a holder gets another one only by the holder's RELEASED, or by its guardian's.
+//! - A decision to add is carried out within 20 ms, in the view that it was taken in, or not at all
+//!   (`decision`): the others may have gone on without a member that was held up.
 //!
 //! A holder that is gone without RELEASED may still answer: its vipd may be dead while its kernel
 //! is not, or its bus lost while it is not. So a set that is dealt, not handed over, is asked for
 //! on the wire first, and added when nobody answers.
 //!
-//! Parts: `round` (a view's exchange of STATEs), `catalog` (members whose files differ), `deliver` (messages), `work` (the member's own
-//! share of the table), `operator` (what people and checks want), `overview` (what people see).
+//! Parts: `round` (a view's exchange of STATEs), `catalog` (members whose files differ), `deliver`
+//! (messages), `work` (the member's own share of the table), `decision` (how long a decision lasts),
+//! `operator` (what people and checks want), `overview` (what people see).
 
 mod catalog;
+mod decision;
 mod deliver;
 mod message;
 mod operator;
@@ -43,11 +47,13 @@ use std::time::{Duration, Instant};
 use crate::balance::{Failback, Node};
 use crate::indices::Indices;
 
+pub use decision::WAKE_INTERVAL;
 pub use message::released_for;
 pub use operator::Refusal;
 pub use overview::{Overview, SetOverview};
 pub use table::{Cause, Movement};
 
+use decision::Wakes;
 use message::Message;
 use round::Round;
 use slot::{Local, Slot};
@@ -89,8 +95,6 @@ pub struct View {
 /// What the member wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Add the set's addresses, then call [`Takeover::handle_added`].
-    Add(usize, Reason),
     /// Remove the set's addresses, then call [`Takeover::handle_removed`].
     Remove(usize, Reason),
     /// Tell the neighbours, now and again later, that the set's addresses are here.
@@ -99,7 +103,8 @@ pub enum Command {
     Probe(usize),
     /// Send this to the group, in agreed service.
     Send(Vec<u8>),
-    /// The others have gone on without this member: open a new session.
+    /// The others have gone on without this member: drop the session at once, nothing more of it
+    /// may be delivered, and open a new one.
     Reconnect,
     /// Another member of this name holds more: say so, and end.
     Refuse(String),
@@ -151,6 +156,7 @@ pub struct Takeover {
     bus: Bus,
     /// Whether a transitional signal has come and no view after it.
     transitional: bool,
+    wakes: Wakes,
     slots: Vec<Slot>,
     /// Whether somebody has been serving, as far as is known.
     mature: bool,
@@ -197,6 +203,7 @@ impl Takeover {
             settings,
             bus: Bus::Offline { let_go_at: None },
             transitional: false,
+            wakes: Wakes::default(),
             mature: false,
             mature_at: None,
             balance_at: None,
@@ -268,28 +275,13 @@ impl Takeover {
         if matches!(self.bus, Bus::Offline { .. }) {
             return;
         }
-        self.forget_probes();
+        self.forget_decisions();
         self.balance_at = None;
         self.told = None;
         self.acquainted.clear();
         self.bus = Bus::Offline {
             let_go_at: Some(now + self.settings.grace),
         };
-    }
-
-    /// The program was held up for longer than others wait for it, or its guardian has removed its
-    /// addresses: it holds nothing that it can be sure of, and what it hears is of another time.
-    ///
-    /// The caller drops the session first; nothing of it may be delivered any more.
-    pub fn handle_stall(&mut self, now: Instant) {
-        if cfg!(mutant = "stale-after-pause") {
-            return;
-        }
-        self.handle_bus_lost(now);
-        self.remove_all(Reason::Stalled);
-        if let Bus::Offline { let_go_at } = &mut self.bus {
-            *let_go_at = None;
-        }
     }
 
     /// Whether the set is in this member's kernel, as far as it knows.

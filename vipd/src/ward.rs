@@ -10,12 +10,10 @@ use unixproc::log;
 use vipd::capabilities;
 use vipd::indices::Indices;
 use vipd::page::{Page, Record};
+use vipd::takeover::WAKE_INTERVAL;
 
 /// A guardian that does not live is started again so often.
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
-
-/// vipd shows this often that it lives.
-const BEAT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Who is guarded.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ impl Ward {
     /// Shows that vipd lives, and starts a guardian if it is due.
     pub(crate) fn keep(&mut self, now: Instant) {
         if self.beat_at <= now {
-            self.beat_at = now + BEAT_INTERVAL;
+            self.beat_at = now + WAKE_INTERVAL;
             report(self.page.beat());
         }
         if let Some(child) = &mut self.child

@@ -1,7 +1,7 @@
 //! Signals, pauses, stopping and reloading.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use unixproc::exit;
 use unixproc::log;
@@ -13,18 +13,18 @@ use vipd::restore::Removals;
 use vipd::takeover::Settings;
 
 use super::open::{able, sets_by_address, settings, start_checks};
-use super::{Daemon, STALL_MAX, STOP_TIMEOUT};
+use super::{Daemon, STOP_TIMEOUT};
 
 impl Daemon {
-    /// After a pause of the program everything is let go before anything else is done: the guardian
-    /// has removed it, or it may have expired, and what the bus has is of another time.
-    pub(super) fn check_stall(&mut self, late: Duration) {
-        let fenced = self.ward.is_fenced();
-        if late < STALL_MAX && !fenced {
-            return;
-        }
+    /// The program has its turn. After a pause everything is let go before anything else is done:
+    /// the guardian has removed it, or it may have expired, and what the bus has is of another time.
+    pub(super) fn wake(&mut self) {
         let now = Instant::now();
-        let milliseconds = late.as_millis();
+        let fenced = self.ward.is_fenced();
+        let Some(held_up) = self.takeover.handle_wake(now, fenced) else {
+            return;
+        };
+        let milliseconds = held_up.as_millis();
         log::error(
             "stalled",
             &[("late-ms", &milliseconds), ("fenced", &fenced)],
@@ -35,8 +35,6 @@ impl Daemon {
             None,
             &format!("held up for {milliseconds} ms"),
         );
-        self.bus.drop_session();
-        self.takeover.handle_stall(now);
         self.obey(now);
         self.ward.unfence();
     }

@@ -101,6 +101,9 @@ impl Daemon {
     }
 
     fn restore_set(&mut self, set: usize, now: Instant) {
+        if self.ward.is_fenced() {
+            return;
+        }
         let addresses = &self.held[&set];
         let name = self.config.sets[set].name();
         if let Err(error) = self.kernel.refresh(addresses) {
@@ -119,7 +122,12 @@ impl Daemon {
     }
 
     /// Makes what is held last for another lifetime.
+    ///
+    /// A refresh brings back what has vanished, but not what the guardian has removed.
     pub(super) fn refresh(&mut self, now: Instant) {
+        if self.ward.is_fenced() {
+            return;
+        }
         let held: Vec<LinkAddress> = self.held.values().flatten().copied().collect();
         if let Err(error) = self.kernel.refresh(&held)
             && let Some(repeated) = self.refresh_throttle.admit(now)

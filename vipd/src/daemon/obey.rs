@@ -1,5 +1,6 @@
 //! From the bus to the decisions, and from the decisions to the kernel.
 
+use std::io;
 use std::time::Instant;
 
 use group::Event;
@@ -48,27 +49,22 @@ impl Daemon {
         }
     }
 
-    /// Does what the decisions ask for.
-    pub(super) fn obey(&mut self, now: Instant) {
-        let mut adds = Vec::new();
-        loop {
-            let command = self.takeover.poll_command();
-            if let Some(Command::Add(set, reason)) = command {
-                adds.push((set, reason));
-                continue;
-            }
-            // All that are asked for in a row go into the kernel at once.
-            let added = self.add(&std::mem::take(&mut adds));
-            match command {
-                None if !added => break,
-                Some(command) => self.obey_one(command, now),
-                None => {}
-            }
+    /// Carries out what is decided, and what follows from that.
+    pub(super) fn act(&mut self, now: Instant) {
+        while self.obey(now) | self.add_decided() {}
+    }
+
+    /// Does what the decisions ask for, but for adding; gives whether there was anything.
+    pub(super) fn obey(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(command) = self.takeover.poll_command() {
+            any = true;
+            self.obey_one(command, now);
         }
         while let Some(movement) = self.takeover.poll_movement() {
             self.note_movement(movement);
         }
-        self.write_page();
+        any
     }
 
     fn obey_one(&mut self, command: Command, now: Instant) {
@@ -78,7 +74,6 @@ impl Daemon {
                     self.takeover.handle_bus_lost(now);
                 }
             }
-            Command::Add(..) => unreachable!("taken together in obey"),
             Command::Remove(set, reason) => {
                 self.remove(set, reason);
                 self.takeover.handle_removed(set);
@@ -107,47 +102,65 @@ impl Daemon {
         self.ward.write(session, config, self.takeover.holds());
     }
 
-    /// Adds sets, of each all addresses or none; gives whether there were any.
-    fn add(&mut self, adds: &[(usize, Reason)]) -> bool {
+    /// Adds what is to be added now, of each set all addresses or none; gives whether there was
+    /// anything.
+    fn add_decided(&mut self) -> bool {
+        let adds = self.takeover.begin_adds(Instant::now());
         if adds.is_empty() {
             return false;
         }
         self.write_page();
-        let mut wanted: Vec<Vec<LinkAddress>> = Vec::new();
-        let mut whole = Vec::new();
-        for &(set, _) in adds {
-            let addresses = resolve(&self.config.sets[set], &self.links);
-            whole.push(addresses.is_some());
-            wanted.push(addresses.unwrap_or_default());
+        let resolved: Vec<Option<Vec<LinkAddress>>> = adds
+            .iter()
+            .map(|&(set, _)| resolve(&self.config.sets[set], &self.links))
+            .collect();
+        let wanted: Vec<Vec<LinkAddress>> = resolved
+            .iter()
+            .cloned()
+            .map(Option::unwrap_or_default)
+            .collect();
+        if self.ward.is_fenced() {
+            // The guardian has purged, and the others go on: the next turn begins with that.
+            return false;
         }
         let results = self.kernel.add(&wanted);
         if self.ward.is_fenced() {
-            // The guardian has purged between, and the others go on without this host.
             let all: Vec<LinkAddress> = wanted.iter().flatten().copied().collect();
             if let Err(error) = self.kernel.remove(&all) {
                 log::error("release-failed", &[("error", &error)]);
             }
+            return false;
         }
-        let done = adds.iter().zip(whole).zip(wanted.into_iter().zip(results));
-        for ((&(set, reason), whole), (addresses, result)) in done {
-            let name = self.config.sets[set].name();
-            let error = match (whole, result) {
-                (true, Ok(())) => {
-                    log::notice("acquired", &[("set", &name), ("reason", &reason.as_str())]);
-                    self.held.insert(set, addresses);
-                    self.totals.acquired += 1;
-                    self.hook(set, true, reason);
-                    self.takeover.handle_added(set, true);
-                    continue;
-                }
-                (true, Err(error)) => error.to_string(),
-                (false, _) => "no such interface".to_owned(),
-            };
-            log::warning("acquire-failed", &[("set", &name), ("error", &error)]);
-            self.note("acquire-failed", Some(set), None, &error);
-            self.takeover.handle_added(set, false);
+        for ((&(set, reason), addresses), result) in adds.iter().zip(resolved).zip(results) {
+            self.added(set, reason, addresses, result);
         }
         true
+    }
+
+    /// What has become of a set that was to be added; without addresses an interface is missing.
+    fn added(
+        &mut self,
+        set: usize,
+        reason: Reason,
+        addresses: Option<Vec<LinkAddress>>,
+        result: io::Result<()>,
+    ) {
+        let name = self.config.sets[set].name();
+        let error = match (addresses, result) {
+            (Some(addresses), Ok(())) => {
+                log::notice("acquired", &[("set", &name), ("reason", &reason.as_str())]);
+                self.held.insert(set, addresses);
+                self.totals.acquired += 1;
+                self.hook(set, true, reason);
+                self.takeover.handle_added(set, true);
+                return;
+            }
+            (Some(_), Err(error)) => error.to_string(),
+            (None, _) => "no such interface".to_owned(),
+        };
+        log::warning("acquire-failed", &[("set", &name), ("error", &error)]);
+        self.note("acquire-failed", Some(set), None, &error);
+        self.takeover.handle_added(set, false);
     }
 
     fn remove(&mut self, set: usize, reason: Reason) {

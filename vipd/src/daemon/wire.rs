@@ -212,7 +212,12 @@ impl Daemon {
 
     /// Sends the announcements that are due.
     pub(super) fn announce_due(&mut self, now: Instant) {
-        for set in self.schedule.take_due(now) {
+        let due = self.schedule.take_due(now);
+        if !due.is_empty() && self.ward.is_fenced() {
+            // The others have them now, and say so themselves.
+            return;
+        }
+        for set in due {
             for at in &self.config.sets[set].addresses {
                 let link = self.links.get(&at.interface);
                 if let Some((link, mac)) = link.and_then(|link| Some((link, link.mac?))) {

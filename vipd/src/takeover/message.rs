@@ -80,6 +80,8 @@ pub(super) struct State {
     pub(super) config: u64,
     /// Whether somebody has been serving before.
     pub(super) mature: bool,
+    /// Whether there are members in the view that were not with it in its last complete round.
+    pub(super) met: bool,
     /// The greatest generation that it knows.
     pub(super) clock: u64,
     /// The sender as a node.
@@ -151,6 +153,7 @@ mod tests {
             hellos: u64::MAX,
             config: u64::MAX,
             mature: true,
+            met: true,
             clock: u64::MAX,
             node: Node {
                 name: "web1".into(),

@@ -120,7 +120,7 @@ impl Takeover {
         self.transitional = false;
         self.balance_at = None;
         self.remember_holders();
-        self.forget_probes();
+        self.forget_decisions();
         self.acquainted
             .retain(|member| view.members.contains(member));
         for slot in &mut self.slots {
@@ -156,8 +156,8 @@ impl Takeover {
         };
         if dismissed == view.me {
             // It was only slow, and hears of its own end.
-            self.handle_stall(now);
             self.commands.push_back(Command::Reconnect);
+            self.handle_stall(now);
             return;
         }
         let mut view = view.clone();
@@ -169,16 +169,22 @@ impl Takeover {
     /// Says what this member holds, to a view whose HELLOs are complete.
     pub(super) fn send_state(&mut self) {
         let Bus::Gather(Round {
-            tag: Some(hellos), ..
-        }) = self.bus
+            tag: Some(hellos),
+            view,
+            ..
+        }) = &self.bus
         else {
             return;
         };
+        let hellos = *hellos;
+        let is_new = |member: &String| !self.acquainted.contains(member);
+        let met = view.members.iter().any(is_new);
         self.told = Some(self.settings.node.clone());
         self.send(&Message::State(State {
             hellos,
             config: self.config,
             mature: self.mature,
+            met,
             clock: self.clock,
             node: self.settings.node.clone(),
             holds: self.holds(),
@@ -207,9 +213,8 @@ impl Takeover {
             return;
         };
         let comparison = round.compare(&self.settings.sets, self.config);
-        let states = round.states.into_iter().flatten().collect();
-        let mut members = round.view.members.iter();
-        let anybody_new = members.any(|member| !self.acquainted.contains(member));
+        let states: Vec<State> = round.states.into_iter().flatten().collect();
+        let anybody_new = states.iter().any(|state| state.met);
         let lists = (&self.settings.sets[..], comparison);
         let mut table = Table::new(states, lists, round.digest);
         for member in table.dismiss_namesakes() {
@@ -235,8 +240,9 @@ impl Takeover {
             table,
         };
         if anybody_new {
-            // Partitions have met, or a member has come: neighbours may have heard another one
-            // last, and the member wants to know whom to ask.
+            // Partitions have met, though perhaps not all members know that they were apart; or a
+            // member has come, and wants to know whom to ask. Neighbours may have heard another one
+            // last.
             self.slots.iter_mut().for_each(|slot| slot.unheard = true);
         }
         self.watch_fitness(now);
@@ -271,8 +277,8 @@ impl Takeover {
         }
     }
 
-    /// A probe of an earlier round proves nothing in this one.
-    pub(super) fn forget_probes(&mut self) {
-        self.slots.iter_mut().for_each(super::Slot::stop_probing);
+    /// A question or a decision of an earlier round proves nothing in this one.
+    pub(super) fn forget_decisions(&mut self) {
+        self.slots.iter_mut().for_each(super::Slot::stop);
     }
 }

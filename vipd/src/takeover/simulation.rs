@@ -6,7 +6,8 @@
 //! reached only some. Hosts have a guardian, which may be dead too, and a kernel in which addresses
 //! last 5 s. What is checked stands in `checks`.
 //!
-//! `VIP_SEEDS=n` runs so many schedules, `VIP_SEED=s` replays one, `VIP_FIRST=s` begins there.
+//! `VIP_SEEDS=n` runs so many schedules, `VIP_FIRST=s` begins there, `VIP_SEED=s` replays one and
+//! tells what each host does.
 
 mod bus;
 mod checks;
@@ -32,6 +33,8 @@ const GRACE: Duration = Duration::from_millis(300);
 
 struct World {
     seed: u64,
+    /// Whether it is told what each host does.
+    told: bool,
     random: u64,
     begin: Instant,
     /// True time since the begin; no host's clock runs exactly so.
@@ -52,6 +55,7 @@ impl World {
     fn new(seed: u64) -> World {
         let mut world = World {
             seed,
+            told: env::var_os("VIP_SEED").is_some(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             begin: Instant::now(),
             elapsed: Duration::ZERO,
@@ -106,6 +110,14 @@ impl World {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         (self.random >> 20) as usize % limit
+    }
+
+    /// Tells of a host, if the seed is replayed.
+    fn tell(&self, host: usize, what: std::fmt::Arguments) {
+        if self.told {
+            let (step, time) = (self.step, self.elapsed.as_millis());
+            eprintln!("step {step}, {time} ms, n{host}: {what}");
+        }
     }
 
     fn any_host(&mut self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::Reason;
 use crate::indices::Indices;
 
 /// One set, as this member has it.
@@ -22,6 +23,8 @@ pub(super) struct Slot {
     pub(super) over: u64,
     /// When the wire is asked again.
     pub(super) probe_at: Option<Instant>,
+    /// What the decision to add it rests on was known then.
+    pub(super) decided_at: Option<Instant>,
 }
 
 /// Where a set's addresses are in this member's kernel.
@@ -29,8 +32,10 @@ pub(super) struct Slot {
 pub(super) enum Local {
     #[default]
     Free,
+    /// The wire is being asked.
     Probing,
-    Adding,
+    /// It is decided, and not begun: the decision may be void before it is.
+    Adding(Reason),
     Held,
     Removing,
 }
@@ -40,7 +45,7 @@ impl Local {
         match self {
             Local::Free => "free",
             Local::Probing => "probing",
-            Local::Adding => "adding",
+            Local::Adding(_) => "adding",
             Local::Held => "held",
             Local::Removing => "removing",
         }
@@ -53,9 +58,11 @@ impl Slot {
         self.known > 0 && self.over == self.known
     }
 
-    /// Ends what was only asked for.
-    pub(super) fn stop_probing(&mut self) {
-        if self.local == Local::Probing {
+    /// Ends what was only asked for or decided.
+    pub(super) fn stop(&mut self) {
+        let decided =
+            matches!(self.local, Local::Adding(_)) && !cfg!(mutant = "decision-outlives-view");
+        if self.local == Local::Probing || decided {
             self.local = Local::Free;
         }
         self.probe_at = None;
@@ -64,10 +71,8 @@ impl Slot {
 
 /// The sets that are in the kernel, or on the way there or back, by generation.
 pub(super) fn holds(slots: &[Slot]) -> Vec<(u64, Indices)> {
-    let held = slots.iter().enumerate().filter(|(_, slot)| {
-        let coming = slot.local == Local::Adding && cfg!(mutant = "state-omits-adding");
-        !coming && !matches!(slot.local, Local::Free | Local::Probing)
-    });
+    let sets = slots.iter().enumerate();
+    let held = sets.filter(|(_, slot)| !matches!(slot.local, Local::Free | Local::Probing));
     by_generation(held.map(|(set, slot)| (slot.generation, set)))
 }
 

@@ -29,7 +29,21 @@ struct Group {
     now: Instant,
     members: Vec<(String, Takeover)>,
     /// What the members did, but for sending and asking.
-    done: Vec<(usize, Command)>,
+    done: Vec<(usize, Did)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Did {
+    Added(usize, Reason),
+    Obeyed(Command),
+}
+
+fn removed(set: usize, reason: Reason) -> Did {
+    Did::Obeyed(Command::Remove(set, reason))
+}
+
+fn announced(set: usize) -> Did {
+    Did::Obeyed(Command::Announce(set))
 }
 
 impl Group {
@@ -57,11 +71,31 @@ impl Group {
 
     /// Carries out all commands; kernels obey and the wire is silent.
     fn settle(&mut self, members: &[usize]) {
+        while self.obey(members) || self.add(members) {}
+    }
+
+    /// Puts into the kernels what is to be added now; gives whether there was anything.
+    fn add(&mut self, members: &[usize]) -> bool {
+        let mut any = false;
+        for &member in members {
+            for (set, reason) in self.members[member].1.begin_adds(self.now) {
+                any = true;
+                self.members[member].1.handle_added(set, true);
+                self.done.push((member, Did::Added(set, reason)));
+            }
+        }
+        any
+    }
+
+    /// Carries out commands until there are none; gives whether there were any.
+    fn obey(&mut self, members: &[usize]) -> bool {
         let now = self.now;
+        let mut any = false;
         while let Some((member, command)) = members
             .iter()
             .find_map(|&m| self.members[m].1.poll_command().map(|command| (m, command)))
         {
+            any = true;
             match &command {
                 Command::Send(data) => {
                     let sender = self.members[member].0.clone();
@@ -74,12 +108,12 @@ impl Group {
                     self.members[member].1.handle_probed(now, *set, false);
                     continue;
                 }
-                Command::Add(set, _) => self.members[member].1.handle_added(*set, true),
                 Command::Remove(set, _) => self.members[member].1.handle_removed(*set),
                 Command::Announce(_) | Command::Refuse(_) | Command::Reconnect => {}
             }
-            self.done.push((member, command));
+            self.done.push((member, Did::Obeyed(command)));
         }
+        any
     }
 
     fn pass(&mut self, time: Duration, members: &[usize]) {
@@ -150,10 +184,10 @@ fn the_holder_releases_before_the_other_adds() {
     let set = group.held(0)[0];
     group.members[0].1.set_drained(true);
     group.settle(&[0, 1]);
-    let at = |wanted: &Command| group.done.iter().position(|(_, command)| command == wanted);
-    let removed = at(&Command::Remove(set, Reason::Moved)).unwrap();
-    let added = at(&Command::Add(set, Reason::HandedOver)).unwrap();
-    let announced = at(&Command::Announce(set)).unwrap();
+    let at = |wanted: &Did| group.done.iter().position(|(_, did)| did == wanted);
+    let removed = at(&removed(set, Reason::Moved)).unwrap();
+    let added = at(&Did::Added(set, Reason::HandedOver)).unwrap();
+    let announced = at(&announced(set)).unwrap();
     assert!(removed < added && added < announced);
     assert!(group.held(0).is_empty());
 }
@@ -186,7 +220,7 @@ fn without_a_bus_sets_are_kept_for_grace_and_no_longer() {
         group
             .done
             .iter()
-            .all(|(_, command)| matches!(command, Command::Remove(_, Reason::BusLost)))
+            .all(|(_, did)| matches!(did, Did::Obeyed(Command::Remove(_, Reason::BusLost))))
     );
 }
 
@@ -198,7 +232,7 @@ fn a_bus_that_comes_back_within_grace_moves_nothing() {
     group.pass(Duration::from_secs(1), &[0, 1]);
     group.view(&[0, 1]);
     group.pass(Duration::from_secs(5), &[0, 1]);
-    let announced = |(_, command): &(usize, Command)| matches!(command, Command::Announce(_));
+    let announced = |(_, did): &(usize, Did)| matches!(did, Did::Obeyed(Command::Announce(_)));
     assert!(group.done.iter().all(announced), "{:?}", group.done);
 }
 
@@ -215,15 +249,16 @@ fn a_set_that_is_answered_for_is_claimed_when_the_answers_end() {
     survivor.handle_view(now, view);
     let silent_at = now + Duration::from_secs(2);
     while !survivor.is_held(set) {
+        for (added, reason) in survivor.begin_adds(now) {
+            assert_eq!(reason, Reason::Uncovered);
+            assert!(now >= silent_at && now < silent_at + Duration::from_millis(20));
+            survivor.handle_added(added, true);
+        }
         match survivor.poll_command() {
             Some(Command::Send(data)) => survivor.handle_message(now, name, &data),
             Some(Command::Probe(asked)) => survivor.handle_probed(now, asked, now < silent_at),
-            Some(Command::Add(added, reason)) => {
-                assert_eq!(reason, Reason::Uncovered);
-                assert!(now >= silent_at && now < silent_at + Duration::from_millis(20));
-                survivor.handle_added(added, true);
-            }
             Some(_) => {}
+            None if survivor.is_held(set) => {}
             None => {
                 now = survivor.poll_timeout().expect("it asks again");
                 survivor.handle_timeout(now);
@@ -262,13 +297,13 @@ fn what_a_guardian_releases_is_claimed_without_asking() {
             match command {
                 Command::Send(data) => survivor.handle_message(now, name, &data),
                 Command::Probe(set) => asked.push(set),
-                Command::Add(set, reason) => {
-                    assert!(told && reason == Reason::HolderDead);
-                    survivor.handle_added(set, true);
-                    added.push(set);
-                }
                 _ => {}
             }
+        }
+        for (set, reason) in survivor.begin_adds(now) {
+            assert!(told && reason == Reason::HolderDead);
+            survivor.handle_added(set, true);
+            added.push(set);
         }
     }
     assert_eq!((asked, added), (sets.clone(), sets));
@@ -292,7 +327,7 @@ fn a_silent_member_is_left_out_of_its_view() {
         assert!(
             group
                 .done
-                .contains(&(1, Command::Add(set, Reason::HolderDead)))
+                .contains(&(1, Did::Added(set, Reason::HolderDead)))
         );
     }
     let movement = group.members[1].1.poll_movement();
@@ -301,7 +336,7 @@ fn a_silent_member_is_left_out_of_its_view() {
     group.members[0].1.handle_message(now, "#vig1#n0", &message);
     group.settle(&[0]);
     assert!(group.held(0).is_empty());
-    assert!(group.done.contains(&(0, Command::Reconnect)));
+    assert!(group.done.contains(&(0, Did::Obeyed(Command::Reconnect))));
 }
 
 #[test]
@@ -326,11 +361,11 @@ fn a_guardian_of_another_time_releases_nothing() {
         match command {
             Command::Send(data) => survivor.handle_message(now, name, &data),
             Command::Probe(of) => asked |= of == set,
-            Command::Add(of, reason) => panic!("set {of} is added, {reason:?}"),
             _ => {}
         }
     }
     assert!(asked);
+    assert_eq!(survivor.begin_adds(now), []);
 }
 
 #[test]
@@ -343,8 +378,8 @@ fn after_a_merge_one_lets_go_and_the_other_announces() {
     group.view(&[0, 1]);
     assert_eq!(group.held(0).len() + group.held(1).len(), SETS);
     for set in 0..SETS {
-        let of = |wanted: &Command| group.done.iter().position(|(_, command)| command == wanted);
-        assert!(of(&Command::Remove(set, Reason::Merged)) < of(&Command::Announce(set)));
+        let of = |wanted: &Did| group.done.iter().position(|(_, did)| did == wanted);
+        assert!(of(&removed(set, Reason::Merged)) < of(&announced(set)));
     }
 }
 
@@ -374,15 +409,15 @@ fn what_a_kernel_refuses_goes_to_another() {
                             .handle_message(group.now, &sender, &data);
                     }
                 }
-                Some(Command::Add(set, _)) => {
-                    refused |= member == 0;
-                    group.members[member].1.handle_added(set, member == 1);
-                }
                 Some(Command::Remove(set, _)) => group.members[member].1.handle_removed(set),
                 Some(Command::Probe(set)) => {
                     group.members[member].1.handle_probed(group.now, set, false)
                 }
                 _ => {}
+            }
+            for (set, _) in group.members[member].1.begin_adds(group.now) {
+                refused |= member == 0;
+                group.members[member].1.handle_added(set, member == 1);
             }
         }
     }
@@ -405,6 +440,85 @@ fn a_release_of_another_time_changes_nothing() {
     }
     group.settle(&[0, 1]);
     assert_eq!(group.done, []);
+}
+
+/// 5.4: a member that was held up between its decision and the kernel asks the wire first.
+#[test]
+fn a_decision_that_is_too_old_is_taken_anew() {
+    for (held_up, asks) in [(20, false), (21, true)] {
+        let mut group = Group::two_with_all();
+        let set = group.held(0)[0];
+        group.now += WAKE_INTERVAL;
+        for member in 0..2 {
+            let now = group.now;
+            assert_eq!(group.members[member].1.handle_wake(now, false), None);
+        }
+        group.members[0].1.set_drained(true);
+        while group.obey(&[0, 1]) {}
+        group.now += Duration::from_millis(held_up);
+        let adds = group.members[1].1.begin_adds(group.now);
+        assert_eq!(adds.is_empty(), asks, "{held_up} ms");
+        let asked = group.members[1].1.poll_command();
+        assert_eq!(asked == Some(Command::Probe(set)), asks, "{held_up} ms");
+        if asks {
+            // Nobody answers: that is news.
+            let now = group.now + Duration::from_millis(30);
+            assert_eq!(group.members[1].1.handle_wake(now, false), None);
+            group.members[1].1.handle_probed(now, set, false);
+            assert_eq!(
+                group.members[1].1.begin_adds(now),
+                [(set, Reason::Uncovered)]
+            );
+        }
+    }
+}
+
+/// 5.4: what was read after a pause was said before it.
+#[test]
+fn what_is_decided_by_a_program_that_is_late_is_asked_for() {
+    let mut group = Group::two_with_all();
+    let now = group.now;
+    group.members[1].1.handle_wake(now, false);
+    group.now += WAKE_INTERVAL + Duration::from_millis(21);
+    let now = group.now;
+    assert_eq!(group.members[1].1.handle_wake(now, false), None);
+    group.members[0].1.set_drained(true);
+    while group.obey(&[0, 1]) {}
+    assert_eq!(group.members[1].1.begin_adds(now), []);
+}
+
+/// 5.4: held up for two seconds, or fenced, a member lets go of all before anything else.
+#[test]
+fn who_was_held_up_for_too_long_lets_everything_go() {
+    for (milliseconds, fenced) in [(2000, false), (60, true)] {
+        let mut group = Group::two_with_all();
+        let now = group.now;
+        assert_eq!(group.members[0].1.handle_wake(now, false), None);
+        group.now += Duration::from_millis(milliseconds);
+        let now = group.now;
+        let held_up = group.members[0].1.handle_wake(now, fenced);
+        assert_eq!(held_up, Some(Duration::from_millis(milliseconds)));
+        group.settle(&[0]);
+        assert_eq!(group.done[0], (0, Did::Obeyed(Command::Reconnect)));
+        assert_eq!(group.done.len(), 3);
+        assert!(group.held(0).is_empty());
+    }
+}
+
+/// 5.17: what was decided in a view and not begun is void in the next.
+#[test]
+fn a_decision_does_not_outlive_its_view() {
+    let mut group = Group::two_with_all();
+    group.members[0].1.set_drained(true);
+    while group.obey(&[0, 1]) {}
+    let view = View {
+        members: vec![group.members[1].0.clone()],
+        me: 0,
+    };
+    let now = group.now;
+    group.members[1].1.handle_view(now, view);
+    assert_eq!(group.members[1].1.begin_adds(now), []);
+    assert_eq!(group.members[1].1.holds()[0].1.count(), 2);
 }
 
 #[test]
@@ -430,7 +544,8 @@ fn the_second_of_a_name_refuses() {
     group.pass(Duration::from_secs(5), &[1]);
     group.done.clear();
     group.view(&[0, 1]);
-    assert_eq!(group.done[0], (0, Command::Refuse("a".to_owned())));
+    let refused = Command::Refuse("a".to_owned());
+    assert_eq!(group.done[0], (0, Did::Obeyed(refused)));
     assert_eq!(group.held(1).len(), SETS);
     assert!(group.members[0].1.has_left());
 }

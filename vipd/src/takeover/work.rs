@@ -12,24 +12,16 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 impl Takeover {
     /// The set's addresses are in the kernel, or cannot be.
     pub fn handle_added(&mut self, set: usize, done: bool) {
-        if self.slots[set].local != Local::Adding {
+        let slot = &mut self.slots[set];
+        if !matches!(slot.local, Local::Adding(_)) {
             return;
         }
-        let unwanted = self.is_unwanted(set);
-        let ended = matches!(self.bus, Bus::Offline { let_go_at: None });
-        let slot = &mut self.slots[set];
         if done {
             slot.local = Local::Held;
             slot.known = 0;
             slot.over = 0;
-            // Where it has to go again at once, its next holder speaks.
-            slot.unheard = unwanted;
-            if ended {
-                // What it was added for is over, and Grace too.
-                self.remove(set, Reason::BusLost);
-            } else if !unwanted {
-                self.commands.push_back(Command::Announce(set));
-            }
+            slot.unheard = false;
+            self.commands.push_back(Command::Announce(set));
         } else {
             slot.local = Local::Free;
             self.settings.node.able.remove(set);
@@ -104,7 +96,7 @@ impl Takeover {
         }
         let slot = &mut self.slots[set];
         if entry.holder != Some(me) {
-            slot.stop_probing();
+            slot.stop();
             slot.handed_over = false;
             if slot.local == Local::Held {
                 self.remove(set, Reason::Moved);
@@ -140,32 +132,16 @@ impl Takeover {
     /// Goes on with the release of a set; gives the generation once it is out of the kernel.
     fn release(&mut self, set: usize, generation: u64, reason: Reason) -> Option<u64> {
         let slot = &mut self.slots[set];
-        let free = matches!(slot.local, Local::Free | Local::Probing);
+        let free = !matches!(slot.local, Local::Held | Local::Removing);
         if (free || cfg!(mutant = "release-early")) && slot.released != Some(generation) {
             slot.released = Some(generation);
-            slot.stop_probing();
+            slot.stop();
             return Some(generation);
         }
-        match slot.local {
-            Local::Held => self.remove(set, reason),
-            // What is on its way there has to arrive before it can go.
-            Local::Free | Local::Probing | Local::Adding | Local::Removing => {}
+        if slot.local == Local::Held {
+            self.remove(set, reason);
         }
         None
-    }
-
-    /// Whether the table asks this member to release the set.
-    fn is_unwanted(&self, set: usize) -> bool {
-        match &self.bus {
-            Bus::Run { view, table } => table.to_release(view.me, set).is_some(),
-            _ => false,
-        }
-    }
-
-    fn add(&mut self, set: usize, reason: Reason) {
-        self.slots[set].probe_at = None;
-        self.slots[set].local = Local::Adding;
-        self.commands.push_back(Command::Add(set, reason));
     }
 
     pub(super) fn remove(&mut self, set: usize, reason: Reason) {

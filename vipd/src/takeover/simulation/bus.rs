@@ -1,6 +1,7 @@
 //! The bus: components of hosts that reach each other, and what each has ordered.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::World;
 use crate::takeover::View;
@@ -10,6 +11,16 @@ pub(super) enum Delivery {
     View(usize, Vec<String>),
     Transition,
     Message(String, Vec<u8>),
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Delivery::View(id, members) => write!(f, "view {id} of {members:?}"),
+            Delivery::Transition => f.write_str("transition"),
+            Delivery::Message(sender, data) => write!(f, "{sender}: {}", data.escape_ascii()),
+        }
+    }
 }
 
 /// Hosts that reach each other, and what their bus has ordered.
@@ -86,6 +97,7 @@ impl World {
             }
         }
         for &host in hosts {
+            self.tell(host, format_args!("in component {new}"));
             self.hosts[host].component = new;
             self.hosts[host].position = 0;
         }
@@ -139,6 +151,8 @@ impl World {
                 None => return false,
             },
         };
+        self.tell(index, format_args!("{delivery}"));
+        let host = &mut self.hosts[index];
         match delivery {
             Delivery::View(id, members) => {
                 let Some(me) = members.iter().position(|member| *member == host.session) else {

@@ -12,13 +12,7 @@ use super::World;
 use crate::takeover::Reason;
 
 impl World {
-    pub(super) fn check_add(
-        &mut self,
-        index: usize,
-        set: usize,
-        reason: Reason,
-        view: Option<usize>,
-    ) {
+    pub(super) fn check_add(&mut self, index: usize, set: usize, reason: Reason) {
         let silent = self.hosts[index].silent.remove(&set);
         let place = format!("seed {}, step {}: n{index}", self.seed, self.step);
         assert!(
@@ -30,6 +24,10 @@ impl World {
             "{place} adds set {set} ({reason:?}) without a recorded cause"
         );
         let host = &self.hosts[index];
+        assert!(
+            !host.transitional,
+            "{place} adds set {set} behind a transitional signal"
+        );
         for (rival, other) in self.hosts.iter().enumerate() {
             let Some(&(_, since)) = other.kernel.get(&set) else {
                 continue;
@@ -37,12 +35,11 @@ impl World {
             if rival == index || other.component != host.component {
                 continue;
             }
-            // One from an earlier view was known to that view, and said in STATE.
-            let same_view = host.view.is_some() && other.view == host.view && view == host.view;
+            let same_view = host.view.is_some() && other.view == host.view;
             let met = self.together[index][rival];
             // A host that came into reach after the question could not answer it.
             let asked = silent.is_some_and(|asked| asked > met) && !other.connected;
-            let unasked = reason == Reason::HolderDead && since > met && view == host.view;
+            let unasked = reason == Reason::HolderDead && since > met;
             assert!(
                 !same_view && !asked && !unasked,
                 "{place} adds set {set} ({reason:?}), which n{rival} has"

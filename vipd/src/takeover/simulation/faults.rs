@@ -10,7 +10,10 @@ impl World {
             4..6 => self.regroup(&(0..self.hosts.len()).collect::<Vec<_>>()),
             6 => self.crash(host),
             7 if self.hosts[host].connected => self.lose_bus(host),
-            8 => self.hosts[host].paused = true,
+            8 => {
+                self.tell(host, format_args!("pauses"));
+                self.hosts[host].paused = true;
+            }
             9 | 10 if self.hosts[host].paused => self.resume(host),
             11 => {
                 let drained = self.below(2) == 0;
@@ -49,6 +52,7 @@ impl World {
             // The guardian dies too: nobody tells.
             self.hosts[host].guardian = None;
         }
+        self.tell(host, format_args!("vipd dies"));
         let guarded = self.hosts[host].guardian.is_some();
         let takeover = self.takeover(host);
         self.hosts[host].start_again(takeover);
@@ -63,6 +67,7 @@ impl World {
     fn lose_bus(&mut self, host: usize) {
         // The daemon finishes its batch before it looks at the bus again.
         while self.execute(host) {}
+        self.tell(host, format_args!("groupd dies"));
         self.disconnect(host);
         let now = self.now(host);
         self.hosts[host].groupd = false;

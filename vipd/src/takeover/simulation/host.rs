@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::bus::Delivery;
 use super::{GRACE, World};
+use crate::announce::Schedule;
 use crate::indices::Indices;
-use crate::takeover::{Command, Takeover, released_for};
+use crate::takeover::{Command, Takeover, WAKE_INTERVAL, released_for};
 
 const LIFETIME: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(2);
@@ -15,8 +16,8 @@ const REFRESH: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(300);
 const REPEAT: Duration = Duration::from_millis(200);
 
-/// Without a guardian a vipd that was held up for so long lets go of everything.
-const STALL: Duration = Duration::from_secs(2);
+/// The wire is asked for so long.
+const QUESTION: Duration = Duration::from_millis(30);
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -44,8 +45,11 @@ pub(super) struct Host {
     pub(super) refresh_at: Option<Instant>,
     /// The sets in the kernel, with the end of their lifetime and the step of their coming.
     pub(super) kernel: BTreeMap<usize, (Instant, usize)>,
-    /// With the view in which they were given.
-    pub(super) orders: VecDeque<(Command, Option<usize>)>,
+    pub(super) orders: VecDeque<Command>,
+    /// The sets that the wire is asked for: until when, and since which step.
+    pub(super) questions: BTreeMap<usize, (Instant, usize)>,
+    /// What is announced, and when again.
+    schedule: Schedule,
     /// When each set was last found silent on the wire.
     pub(super) silent: BTreeMap<usize, usize>,
     /// The sets whose coming here has a recorded cause.
@@ -83,6 +87,8 @@ impl Host {
             refresh_at: None,
             kernel: BTreeMap::new(),
             orders: VecDeque::new(),
+            questions: BTreeMap::new(),
+            schedule: Schedule::default(),
             silent: BTreeMap::new(),
             explained: BTreeSet::new(),
         }
@@ -109,6 +115,8 @@ impl Host {
         self.takeover = takeover;
         self.kernel.clear();
         self.orders.clear();
+        self.questions.clear();
+        self.schedule = Schedule::default();
         self.silent.clear();
         self.explained.clear();
         self.view = None;
@@ -131,12 +139,8 @@ impl World {
                 }
                 Command::Send(_) => {}
                 Command::Refuse(name) => panic!("seed {}: {name} refuses", self.seed),
-                Command::Add(set, _) if host.transitional => panic!(
-                    "seed {}: a claim of set {set} behind a transitional signal",
-                    self.seed
-                ),
                 Command::Reconnect => self.disconnect_if_connected(index),
-                order => host.orders.push_back((order, host.view)),
+                order => host.orders.push_back(order),
             }
         }
         let host = &mut self.hosts[index];
@@ -154,50 +158,104 @@ impl World {
         }
     }
 
-    /// Does the next thing that a host's vipd has asked of its kernel; false if there is nothing.
+    /// Does something that a host's vipd wants of its kernel or its wire; false if there is nothing.
     pub(super) fn execute(&mut self, index: usize) -> bool {
         if self.hosts[index].paused {
             return false;
         }
-        let Some((order, view)) = self.hosts[index].orders.pop_front() else {
-            return false;
+        let done = match self.hosts[index].orders.pop_front() {
+            Some(order) => {
+                self.obey(index, order);
+                true
+            }
+            None => self.add(index),
         };
-        let now = self.now(index);
+        self.collect(index);
+        done
+    }
+
+    fn obey(&mut self, index: usize, order: Command) {
+        self.tell(index, format_args!("{order:?}"));
+        let host = &mut self.hosts[index];
         match order {
-            Command::Add(set, reason) => {
-                self.check_add(index, set, reason, view);
-                let done = self.below(20) > 0;
-                let step = self.step;
-                let host = &mut self.hosts[index];
-                if done {
-                    host.kernel.insert(set, (now + LIFETIME, step));
-                }
-                host.takeover.handle_added(set, done);
-            }
             Command::Remove(set, _) => {
-                self.hosts[index].kernel.remove(&set);
-                self.hosts[index].takeover.handle_removed(set);
+                host.kernel.remove(&set);
+                host.schedule.end(set);
+                host.takeover.handle_removed(set);
             }
-            Command::Probe(set) => {
-                let answered = self
-                    .others(index)
-                    .any(|other| other.kernel.contains_key(&set));
-                if !answered {
-                    let step = self.step;
-                    self.hosts[index].silent.insert(set, step);
-                }
-                self.hosts[index].takeover.handle_probed(now, set, answered);
-            }
+            Command::Probe(set) => self.ask(index, set),
             Command::Announce(set) => {
-                let heard = self.hosts[index].component == self.hosts[0].component;
-                if heard && self.hosts[index].kernel.contains_key(&set) {
-                    self.cache[set] = Some(index);
-                }
+                let now = self.now(index);
+                self.hosts[index].schedule.begin(set, now);
+                self.announce(index, now);
             }
             Command::Send(_) | Command::Reconnect | Command::Refuse(_) => {}
         }
-        self.collect(index);
-        true
+    }
+
+    /// Adds what is to be added now, all at once.
+    fn add(&mut self, index: usize) -> bool {
+        let now = self.now(index);
+        let adds = self.hosts[index].takeover.begin_adds(now);
+        for &(set, reason) in &adds {
+            self.check_add(index, set, reason);
+            let done = self.below(20) > 0;
+            self.tell(index, format_args!("adds {set}, {reason:?}: {done}"));
+            let step = self.step;
+            let host = &mut self.hosts[index];
+            if done {
+                host.kernel.insert(set, (now + LIFETIME, step));
+            }
+            host.takeover.handle_added(set, done);
+        }
+        !adds.is_empty()
+    }
+
+    /// Sends what is due; the client beside host 0 hears it if it is in reach.
+    fn announce(&mut self, index: usize, now: Instant) {
+        let heard = self.hosts[index].component == self.hosts[0].component;
+        for set in self.hosts[index].schedule.take_due(now) {
+            if heard && self.hosts[index].kernel.contains_key(&set) {
+                self.cache[set] = Some(index);
+            }
+        }
+    }
+
+    /// Asks the wire for a set; an answer comes at once.
+    fn ask(&mut self, index: usize, set: usize) {
+        let now = self.now(index);
+        if self.is_answered(index, set) {
+            let takeover = &mut self.hosts[index].takeover;
+            takeover.handle_probed(now, set, true);
+        } else {
+            let question = (now + QUESTION, self.step);
+            self.hosts[index].questions.insert(set, question);
+        }
+    }
+
+    /// Ends questions: whoever has come meanwhile has answered the last one.
+    fn hear(&mut self, index: usize, now: Instant) {
+        let due = |&(_, &(at, _)): &(&usize, &(Instant, usize))| at <= now;
+        let due: Vec<usize> = self.hosts[index]
+            .questions
+            .iter()
+            .filter(due)
+            .map(|(&set, _)| set)
+            .collect();
+        for set in due {
+            let answered = self.is_answered(index, set);
+            let host = &mut self.hosts[index];
+            let question = host.questions.remove(&set);
+            if let Some((_, asked)) = question.filter(|_| !answered) {
+                host.silent.insert(set, asked);
+            }
+            host.takeover.handle_probed(now, set, answered);
+        }
+    }
+
+    fn is_answered(&self, index: usize, set: usize) -> bool {
+        self.others(index)
+            .any(|other| other.kernel.contains_key(&set))
     }
 
     /// The other hosts that this one reaches.
@@ -210,6 +268,7 @@ impl World {
     }
 
     pub(super) fn pass_time(&mut self, milliseconds: u64) {
+        let before = self.elapsed;
         self.elapsed += Duration::from_millis(milliseconds);
         for index in 0..self.hosts.len() {
             let now = self.now(index);
@@ -220,10 +279,18 @@ impl World {
                 continue;
             }
             host.beat = Some(now);
+            let mut awake = self.begin + before * host.rate / 1000;
+            while awake < now {
+                awake = now.min(awake + WAKE_INTERVAL);
+                let held_up = host.takeover.handle_wake(awake, false);
+                assert_eq!(held_up, None, "seed {}: n{index} stalls", self.seed);
+            }
             if host.takeover.poll_timeout().is_some_and(|at| at <= now) {
                 host.takeover.handle_timeout(now);
             }
+            self.hear(index, now);
             self.refresh(index, now);
+            self.announce(index, now);
             self.collect(index);
             self.check_grace(index, now, GRACE);
         }
@@ -273,7 +340,8 @@ impl World {
         let data = released_for(&guardian.session, config, &guardian.holds);
         host.fenced = true;
         host.kernel.clear();
-        if host.groupd {
+        self.tell(index, format_args!("is fenced"));
+        if self.hosts[index].groupd {
             self.order(index, "#vig#n".to_owned(), data);
         }
     }
@@ -283,25 +351,22 @@ impl World {
         let now = self.now(index);
         let host = &mut self.hosts[index];
         host.paused = false;
-        let late = host
-            .beat
-            .is_some_and(|beat| now.duration_since(beat) >= STALL);
         host.beat = Some(now);
-        if !host.connected {
+        let held_up = host.takeover.handle_wake(now, host.fenced);
+        self.tell(index, format_args!("goes on, held up {held_up:?}"));
+        self.collect(index);
+        let host = &mut self.hosts[index];
+        if !host.connected && held_up.is_none() {
             host.lost_at = Some(now);
             host.takeover.handle_bus_lost(now);
         }
-        if !late && !host.fenced {
+        self.hear(index, now);
+        if held_up.is_none() || cfg!(mutant = "stale-after-pause") {
+            self.hosts[index].fenced = false;
             return;
         }
-        let mutant = cfg!(mutant = "stale-after-pause");
-        if !mutant {
-            self.disconnect_if_connected(index);
-        }
-        self.hosts[index].takeover.handle_stall(now);
-        self.collect(index);
         // It goes on when its kernel has none of them.
-        while !mutant && self.execute(index) {}
+        while self.execute(index) {}
         self.hosts[index].fenced = false;
     }
 }

@@ -6,7 +6,7 @@ use mio::{Events, Poll, Token};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let group: GroupName = "greetings".parse()?;
     let options = Options::new(Address::find(None, None)?);
-    let mut link = Link::new(options, "li", Token(0), Instant::now());
+    let mut link = Link::new(options, b"li", Token(0), Instant::now());
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(16);
     loop {

@@ -62,7 +62,7 @@ impl Link {
     /// `prefix`, never one that the daemon invents.
     ///
     /// Panics, later: `prefix` is no private name.
-    pub fn new(options: Options, prefix: &'static str, token: Token, now: Instant) -> Link {
+    pub fn new(options: Options, prefix: &'static [u8], token: Token, now: Instant) -> Link {
         Link {
             reconnect: Reconnect::new(options.name, prefix, now),
             options,

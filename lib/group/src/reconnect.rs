@@ -21,7 +21,7 @@ pub(crate) struct Reconnect {
     /// The name to ask for, as long as no other session is seen to have it.
     name: Option<PrivateName>,
     /// What every name begins with: others know by it what kind of session it is.
-    prefix: &'static str,
+    prefix: &'static [u8],
     pause: Duration,
     pause_max: Duration,
     due: Instant,
@@ -32,7 +32,7 @@ pub(crate) struct Reconnect {
 
 impl Reconnect {
     /// The first attempt is due now.
-    pub(crate) fn new(name: Option<PrivateName>, prefix: &'static str, now: Instant) -> Reconnect {
+    pub(crate) fn new(name: Option<PrivateName>, prefix: &'static [u8], now: Instant) -> Reconnect {
         Reconnect {
             name,
             prefix,
@@ -64,7 +64,7 @@ impl Reconnect {
         if let Some(name) = self.name {
             return name;
         }
-        let mut bytes = self.prefix.as_bytes().to_vec();
+        let mut bytes = self.prefix.to_vec();
         let mut rest = random;
         while bytes.len() < PRIVATE_NAME_MAX {
             bytes.push(DIGITS[(rest % 36) as usize]);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest() {
         let mut now = Instant::now();
-        let mut reconnect = Reconnect::new(None, "ic", now);
+        let mut reconnect = Reconnect::new(None, b"ic", now);
         assert_eq!(reconnect.due(), now);
         let mut pauses = Vec::new();
         for _ in 0..8 {
@@ -153,7 +153,7 @@ mod tests {
     fn a_session_that_lasted_makes_the_pause_short_again() {
         let start = Instant::now();
         for (lasted, expected) in [(PROVEN, 40), (PROVEN / 2, 80)] {
-            let mut reconnect = Reconnect::new(None, "ic", start);
+            let mut reconnect = Reconnect::new(None, b"ic", start);
             reconnect.handle_failure(start, &unreachable(), 0);
             reconnect.handle_connected(start);
             reconnect.handle_lost(start + lasted, u32::MAX);
@@ -166,7 +166,7 @@ mod tests {
     fn a_name_that_is_taken_is_given_up_for_one_of_the_same_kind() {
         let now = Instant::now();
         let own: PrivateName = "=4711".parse().unwrap();
-        let mut reconnect = Reconnect::new(Some(own), "=", now);
+        let mut reconnect = Reconnect::new(Some(own), b"=", now);
         reconnect.handle_failure(now, &unreachable(), 0);
         assert_eq!(reconnect.name(1), own);
         reconnect.handle_failure(now, &ConnectError::Rejected(Reject::NotUnique), 0);
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_session_that_the_program_ended_is_no_failure() {
         let now = Instant::now();
-        let mut reconnect = Reconnect::new(None, "~", now);
+        let mut reconnect = Reconnect::new(None, b"~", now);
         reconnect.handle_connected(now);
         reconnect.handle_closed(now);
         assert_eq!(reconnect.due(), now);
@@ -210,7 +210,7 @@ mod tests {
         ) {
             let mut now = Instant::now();
             let name = own.then(|| "pd77".parse().unwrap());
-            let mut reconnect = Reconnect::new(name, "pd", now);
+            let mut reconnect = Reconnect::new(name, b"pd", now);
             let mut told = false;
             for (input, random) in inputs {
                 prop_assert!(begins_with(reconnect.name(u64::from(random)), "pd"));

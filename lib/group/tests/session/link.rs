@@ -26,7 +26,7 @@ struct Program {
 }
 
 impl Program {
-    fn new(options: Options, prefix: &'static str) -> Program {
+    fn new(options: Options, prefix: &'static [u8]) -> Program {
         Program {
             poll: Poll::new().unwrap(),
             events: Events::with_capacity(16),
@@ -99,7 +99,7 @@ fn a_link_connects_sends_receives_and_connects_again() {
         second.write_all(&message(b"two")).unwrap();
         read_requests(&mut second)
     });
-    let mut program = Program::new(options, "a");
+    let mut program = Program::new(options, b"a");
     program.connect();
     assert_eq!(program.link.private_group(), Some(name("#alice#localhost")));
     assert_eq!(program.receive_data(), b"one");
@@ -137,7 +137,7 @@ fn a_daemon_that_hangs_holds_up_nothing() {
     let listener = UnixListener::bind(&path).unwrap();
     let mut options = alice(Address::Path(path.clone()));
     options.timeout = Duration::from_secs(3600);
-    let mut program = Program::new(options, "a");
+    let mut program = Program::new(options, b"a");
     let start = Instant::now();
     let turn = |program: &mut Program| {
         let connected = program.link.connect(program.poll.registry(), start);
@@ -178,7 +178,7 @@ fn a_name_that_is_taken_is_replaced_by_one_of_the_same_kind() {
         (name, read_to_end(second))
     });
     options.name = Some("=1234".parse().unwrap());
-    let mut program = Program::new(options, "=");
+    let mut program = Program::new(options, b"=");
     program.connect();
     let own = program.link.private_group().unwrap();
     drop(program);
@@ -207,7 +207,7 @@ fn a_host_is_found_by_its_name() {
         read_requests(&mut stream)
     });
     let host = "localhost".to_owned();
-    let mut program = Program::new(alice(Address::Tcp { host, port }), "a");
+    let mut program = Program::new(alice(Address::Tcp { host, port }), b"a");
     program.connect();
     drop(program);
     assert_eq!(script.join().unwrap(), []);
@@ -216,7 +216,7 @@ fn a_host_is_found_by_its_name() {
 #[test]
 fn a_host_that_nobody_knows_is_unreachable() {
     let host = "nobody.invalid".to_owned();
-    let mut program = Program::new(alice(Address::Tcp { host, port: 1 }), "a");
+    let mut program = Program::new(alice(Address::Tcp { host, port: 1 }), b"a");
     let registry = program.poll.registry();
     // The resolver takes what time it takes, and the loop goes on.
     assert!(!program.link.connect(registry, Instant::now()));
@@ -239,7 +239,7 @@ fn a_daemon_with_a_full_queue_is_asked_again() {
     let script = {
         let start = Instant::now();
         let options = alice(Address::Path(path.clone()));
-        let mut program = Program::new(options, "a");
+        let mut program = Program::new(options, b"a");
         assert!(!program.link.connect(program.poll.registry(), start));
         let again_at = program.link.connect_at().unwrap();
         assert!(again_at > start && again_at < start + Duration::from_secs(1));

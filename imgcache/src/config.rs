@@ -266,7 +266,7 @@ impl Site {
             let word = reader.word("Site")?;
             let name = word.text.to_ascii_lowercase();
             if !is_site_name(&name) {
-                return Err(word.error(format!(
+                reader.note(word.error(format!(
                     "Site must be a host name without a port, got {:?}",
                     word.text
                 )));
@@ -447,6 +447,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_hides_no_other() {
+        let text = "Loops = 0 Site a:80 b {\n Origin = '{'\n NegativeSeconds = x StoreCookies = }\n\
+                    Sit c { Origin = \"}\" }\nPurgeFrom = x 10.0.0.1\nMemorySize = \"";
+        let errors = bad(text);
+        let lines: Vec<&str> = errors
+            .iter()
+            .map(|error| error.split(": ").next().unwrap())
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "f:1", "f:1", "f:1", "f:2", "f:3", "f:3", "f:4", "f:5", "f:6"
+            ],
+            "{errors:#?}"
+        );
+    }
+
+    #[test]
     fn every_error_is_reported() {
         assert_eq!(
             bad(
@@ -455,6 +473,7 @@ mod tests {
             [
                 "f:1: Listen must be PORT, ADDRESS:PORT or [ADDRESS]:PORT, got \"x\"",
                 "f:2: Site must be a host name without a port, got \"a/b\"",
+                "f:2: this Site block has no Origin, at least one is needed",
                 "f:3: unknown keyword \"Orgin\", did you mean \"Origin\"? allowed here: Origin, HealthCheck, StoreCookies, NegativeSeconds",
                 "f:3: this Site block has no Origin, at least one is needed",
                 "f:4: Origin must be http://HOST[:PORT]/[PATH], got \"https://x/\"",

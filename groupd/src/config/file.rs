@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use conf::{Dialect, Error, Errors, Next, Reader, Word};
+use conf::{Dialect, Error, Errors, Reader, Word};
 use group::{Address, AddressError};
 use totem::config::FailureDetection;
 
@@ -186,12 +186,7 @@ fn ignore(reader: &mut Reader, keyword: &Word, shape: Shape) -> Result<(), Error
         Shape::Value | Shape::OptionalValue => reader.word(&keyword.text).map(drop),
         Shape::Block => {
             reader.open(keyword)?;
-            while !reader.close() {
-                if reader.peek()? == Next::End {
-                    return Err(keyword.error("this block has no closing '}'"));
-                }
-                reader.word(&keyword.text)?;
-            }
+            while reader.item(&keyword.text).is_some() {}
             Ok(())
         }
     }

@@ -16,44 +16,45 @@ const PORTS: std::ops::RangeInclusive<u16> = 1..=65_534;
 
 /// Reads a segment behind its keyword.
 pub(super) fn read(reader: &mut Reader, keyword: &Word, config: &mut Config) -> Result<(), Error> {
-    let word = reader.word("Spread_Segment")?;
-    let (address, port) = address_and_port(&word)?;
-    let bad = address.is_unspecified() || address.octets()[0] == 0 || address.octets()[0] >= 240;
-    if bad && !address.is_broadcast() {
-        return Err(word.error(format!(
-            "a segment needs a multicast or broadcast address, or one of the loopback, got {address}"
-        )));
-    }
+    // What is wrong with the address must not hide what is wrong in the block.
+    let segment = segment(&reader.word("Spread_Segment")?).unwrap_or_else(|error| {
+        reader.note(error);
+        Config::built_in().segments[0].clone()
+    });
     if let Next::Word(second) = reader.peek()?
         && address_and_port(&second).is_ok()
     {
         return Err(second.error("a segment has one address here, Spread 5 allows several"));
     }
     reader.open(keyword)?;
-    config.segments.push(Segment {
-        address,
-        port: port.unwrap_or(DEFAULT_PORT),
-    });
-    let first = config.daemons.len();
-    while !reader.close() {
-        if let Next::End = reader.peek()? {
-            return Err(keyword.error("this segment has no closing '}'"));
-        }
-        let name = reader.word("a segment")?;
-        if name.text == "VirtualID" {
-            return Err(name.error(
-                "VirtualID of Spread 5 is not known here: the address says who a daemon is",
-            ));
-        }
+    config.segments.push(segment);
+    let mut is_empty = true;
+    while let Some(name) = reader.item("a segment") {
+        is_empty = false;
         match daemon(reader, &name, config) {
             Ok(daemon) => config.daemons.push(daemon),
             Err(error) => reader.note(error),
         }
     }
-    if config.daemons.len() == first {
-        return Err(keyword.error("a segment needs at least one daemon"));
+    if is_empty {
+        reader.note(keyword.error("a segment needs at least one daemon"));
     }
     Ok(())
+}
+
+/// `ADDRESS[:PORT]`
+fn segment(word: &Word) -> Result<Segment, Error> {
+    let (address, port) = address_and_port(word)?;
+    let bad = address.is_unspecified() || address.octets()[0] == 0 || address.octets()[0] >= 240;
+    if bad && !address.is_broadcast() {
+        return Err(word.error(format!(
+            "a segment needs a multicast or broadcast address, or one of the loopback, got {address}"
+        )));
+    }
+    Ok(Segment {
+        address,
+        port: port.unwrap_or(DEFAULT_PORT),
+    })
 }
 
 /// Checks what concerns segments together, once all are read.
@@ -84,6 +85,11 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
 
 /// Reads a daemon whose name is taken already.
 fn daemon(reader: &mut Reader, name: &Word, config: &Config) -> Result<Daemon, Error> {
+    if name.text == "VirtualID" {
+        return Err(
+            name.error("VirtualID of Spread 5 is not known here: the address says who a daemon is")
+        );
+    }
     let mut address = name.text.parse().ok();
     if address.is_none()
         && let Next::Word(word) = reader.peek()?
@@ -140,27 +146,16 @@ fn interfaces(reader: &mut Reader, name: &Word) -> Result<Vec<Interface>, Error>
     reader.open(name)?;
     let mut interfaces = Vec::new();
     let mut letters = String::new();
-    while !reader.close() {
-        let word = reader.word("an interface")?;
-        match word.text.as_str() {
-            letter @ ("C" | "D" | "M") => letters.push_str(letter),
-            _ => {
-                let (address, _) = address_and_port(&word)?;
-                // Without a letter it is for everything. M, Spread's monitor, has no counterpart.
-                let is_for = |letter| letters.is_empty() || letters.contains(letter);
-                if is_for('D') && address.is_unspecified() {
-                    return Err(
-                        word.error("the address for daemons must be one that others can send to")
-                    );
-                }
-                interfaces.push(Interface {
-                    address,
-                    daemons: is_for('D'),
-                    clients: is_for('C'),
-                });
-                letters.clear();
-            }
+    while let Some(word) = reader.item("an interface") {
+        if matches!(word.text.as_str(), "C" | "D" | "M") {
+            letters.push_str(&word.text);
+            continue;
         }
+        match interface(&word, &letters) {
+            Ok(interface) => interfaces.push(interface),
+            Err(error) => reader.note(error),
+        }
+        letters.clear();
     }
     if !letters.is_empty() {
         return Err(name.error(format!("an address is missing behind {letters}")));
@@ -169,6 +164,21 @@ fn interfaces(reader: &mut Reader, name: &Word) -> Result<Vec<Interface>, Error>
         return Err(name.error(format!("at most {INTERFACES_MAX} interfaces are allowed")));
     }
     Ok(interfaces)
+}
+
+/// What the address in `word` is for, with these letters before it.
+fn interface(word: &Word, letters: &str) -> Result<Interface, Error> {
+    let (address, _) = address_and_port(word)?;
+    // Without a letter it is for everything. M, Spread's monitor, has no counterpart.
+    let is_for = |letter| letters.is_empty() || letters.contains(letter);
+    if is_for('D') && address.is_unspecified() {
+        return Err(word.error("the address for daemons must be one that others can send to"));
+    }
+    Ok(Interface {
+        address,
+        daemons: is_for('D'),
+        clients: is_for('C'),
+    })
 }
 
 /// Reads `A.B.C.D` or `A.B.C.D:PORT`.

@@ -201,11 +201,38 @@ fn all_mistakes_are_named_with_their_lines() {
 }
 
 #[test]
+fn a_mistake_in_a_segment_hides_no_other() {
+    let found = errors(
+        "Spread_Segment 225.0.1.1:0 {\n a 10.0.0.1 { D x D 10.0.0.1 }\n VirtualID 1\n b/ 10.0.0.2\n}\n\
+         DebugFlags = { \"}\" }\nOffload = maybe Window = { a \"{\" } SpreadSocket = 2\n\
+         Spread_Segment x Spread_Segment 225.0.1.1 { c 10.0.0.3 { } { } }\n",
+    );
+    let starts = [
+        "spread.conf:1: a port must be 1 to 65534, got \"0\"",
+        "spread.conf:2: expected an IPv4 address, A.B.C.D or A.B.C.D:PORT, got \"x\"",
+        "spread.conf:3: VirtualID of Spread 5 is not known here",
+        "spread.conf:3: a daemon's name must be 1 to 19 bytes",
+        "spread.conf:4: a daemon's name must be 1 to 19 bytes",
+        "spread.conf:7: Offload must be one of true, yes, false, no, got \"maybe\"",
+        "spread.conf:7: Window needs a value, got '{'",
+        "spread.conf:7: SpreadSocket must be one of true, yes, false, no, got \"2\"",
+        "spread.conf:8: expected an IPv4 address",
+    ];
+    for start in starts {
+        let count = found
+            .iter()
+            .filter(|error| error.starts_with(start))
+            .count();
+        assert_eq!(count, 1, "{start}\n{found:#?}");
+    }
+}
+
+#[test]
 fn segments_that_cannot_work() {
     let message = |text| errors(text).concat();
     assert!(message("# nothing").contains("at least one Spread_Segment"));
     assert!(message("Spread_Segment 225.0.0.1 { }").contains("at least one daemon"));
-    assert!(message("Spread_Segment 225.0.0.1 { a 10.0.0.1").contains("no closing '}'"));
+    assert!(message("Spread_Segment 225.0.0.1 { a 10.0.0.1").contains("missing '}'"));
     assert!(message("Spread_Segment 225.0.0.1 { a 10.0.0.1 { D } }").contains("missing behind D"));
     assert!(
         message(

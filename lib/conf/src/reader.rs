@@ -59,6 +59,10 @@ pub struct Reader<'a> {
     position: Position,
     /// Lines of the `{` that are still open.
     open: Vec<u32>,
+    /// How many were open where the statement begins that is read now.
+    depth: usize,
+    /// Whether that statement has had its `=` or its block, so that another may follow.
+    may_end: bool,
     errors: Vec<Error>,
 }
 
@@ -72,50 +76,41 @@ impl<'a> Reader<'a> {
             dialect,
             position,
             open: Vec::new(),
+            depth: 0,
+            may_end: false,
             errors: Vec::new(),
         }
     }
 
-    /// The next keyword of the block that was opened last; `None` at its end, which is taken, or
-    /// at the end of the text.
+    /// The next keyword of the block that was opened last, with which a statement begins; `None`
+    /// at the block's end, which is taken, or at the end of the text.
     ///
     /// What can be no keyword is noted as an error and passed over.
     pub fn keyword(&mut self) -> Option<Word> {
-        loop {
-            self.skip_blank();
+        while self.begin() {
             let line = self.position.line;
-            let error = match self.first() {
-                None => {
-                    if let Some(line) = self.open.pop() {
-                        let message = "missing '}' for this '{' at the end of the file";
-                        self.errors.push(Error::new(line, message));
-                    }
-                    return None;
-                }
-                Some('}') if self.open.pop().is_some() => {
-                    self.advance(1);
-                    return None;
-                }
-                Some('}') => {
-                    self.advance(1);
-                    self.errors
-                        .push(Error::new(line, "unexpected '}', no block is open"));
-                    continue;
-                }
+            match self.first() {
                 Some(c @ ('{' | '=' | '"' | '\'')) => {
-                    Error::new(line, format!("expected a keyword, got {c:?}"))
+                    self.reject(Error::new(line, format!("expected a keyword, got {c:?}")));
                 }
-                Some(_) => {
-                    let text = self.take_bare(true);
-                    return Some(Word {
-                        text,
-                        line,
-                        quoted: false,
-                    });
-                }
-            };
-            self.reject(error);
+                _ => return Some(self.bare_word(true)),
+            }
         }
+        None
+    }
+
+    /// The next item of a block that holds names or values; otherwise as
+    /// [`keyword`](Reader::keyword).
+    ///
+    /// `what` is said to need a value where a block or an endless string stands instead.
+    pub fn item(&mut self, what: &str) -> Option<Word> {
+        while self.begin() {
+            match self.word(what) {
+                Ok(word) => return Some(word),
+                Err(error) => self.reject(error),
+            }
+        }
+        None
     }
 
     /// The value of a keyword: an `=`, then a word.
@@ -148,11 +143,7 @@ impl<'a> Reader<'a> {
                 Err(Error::new(line, format!("{what} needs a value, got {c:?}")))
             }
             Some(quote @ ('"' | '\'')) => self.take_string(quote),
-            Some(_) => Ok(Word {
-                text: self.take_bare(false),
-                line,
-                quoted: false,
-            }),
+            Some(_) => Ok(self.bare_word(false)),
         }
     }
 
@@ -162,11 +153,12 @@ impl<'a> Reader<'a> {
         let found = self.first() == Some('=');
         if found {
             self.advance(1);
+            self.may_end = true;
         }
         found
     }
 
-    /// Takes the `{` of a block; [`keyword`](Reader::keyword) or [`close`](Reader::close) takes its
+    /// Takes the `{` of a block; [`keyword`](Reader::keyword) or [`item`](Reader::item) takes its
     /// `}`.
     ///
     /// # Errors
@@ -176,19 +168,8 @@ impl<'a> Reader<'a> {
         if self.first() != Some('{') {
             return Err(keyword.error(format!("expected '{{' behind \"{}\"", keyword.text)));
         }
-        self.open.push(self.position.line);
-        self.advance(1);
+        self.take_open();
         Ok(())
-    }
-
-    /// Takes the `}` of the block that was opened last, if it comes next.
-    pub fn close(&mut self) -> bool {
-        self.skip_blank();
-        let found = self.first() == Some('}') && self.open.pop().is_some();
-        if found {
-            self.advance(1);
-        }
-        found
     }
 
     /// What comes next, without taking it.
@@ -211,24 +192,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes an error, and passes over the rest of its statement: to the end of the line, and
-    /// over a block that begins on it.
+    /// Notes an error, and passes over the rest of its statement.
+    ///
+    /// That is the rest of a block that it has opened, and otherwise what stands on its line, up to
+    /// what must be another statement, and a block that follows.
     pub fn reject(&mut self, error: Error) {
         self.note(error);
-        let mut depth = 0;
-        while let Some(c) = self.first() {
-            match c {
-                '#' => {
-                    self.skip_comment();
-                    continue;
+        if self.open.len() > self.depth {
+            return self.skip_blocks();
+        }
+        while self.has_more_on_line() && self.first() != Some('}') {
+            match self.first() {
+                Some('{') => break,
+                Some('=') => {
+                    self.equals();
+                    if self.has_more_on_line() && !self.rest().starts_with(['{', '}']) {
+                        self.skip_word();
+                    }
                 }
-                '\n' if depth == 0 => return,
-                '{' => depth += 1,
-                '}' if depth == 0 => return,
-                '}' => depth -= 1,
-                _ => {}
+                _ if self.is_at_statement() => return,
+                _ => self.skip_word(),
             }
-            self.advance(c.len_utf8());
+        }
+        // No statement begins with a brace: this block is what was rejected, too.
+        self.skip_blank();
+        if self.first() == Some('{') {
+            self.take_open();
+            self.skip_blocks();
         }
     }
 
@@ -252,6 +242,89 @@ impl<'a> Reader<'a> {
         } else {
             Err(Errors::new(&self.file, self.errors))
         }
+    }
+
+    /// Goes to the beginning of a statement or item; false at the end of its block, which is taken,
+    /// or of the text.
+    fn begin(&mut self) -> bool {
+        loop {
+            self.skip_blank();
+            self.depth = self.open.len();
+            self.may_end = false;
+            match self.first() {
+                None | Some('}') if self.depth > 0 => {
+                    self.take_close();
+                    self.depth = self.open.len();
+                    return false;
+                }
+                None => return false,
+                Some('}') => {
+                    let line = self.position.line;
+                    self.note(Error::new(line, "unexpected '}', no block is open"));
+                    self.advance(1);
+                }
+                Some(_) => return true,
+            }
+        }
+    }
+
+    fn take_open(&mut self) {
+        self.open.push(self.position.line);
+        self.advance(1);
+    }
+
+    /// Takes the `}` of the block that was opened last; notes an error if the text ends instead.
+    fn take_close(&mut self) {
+        let opened = self.open.pop();
+        self.may_end = true;
+        match (self.first(), opened) {
+            (None, Some(line)) => {
+                let message = "missing '}' for this '{' at the end of the file";
+                self.note(Error::new(line, message));
+            }
+            _ => self.advance(1),
+        }
+    }
+
+    /// Passes over the rest of the blocks that this statement has opened.
+    fn skip_blocks(&mut self) {
+        while self.open.len() > self.depth {
+            self.skip_blank();
+            match self.first() {
+                None | Some('}') => self.take_close(),
+                Some('{') => self.take_open(),
+                Some(_) => self.skip_word(),
+            }
+        }
+    }
+
+    /// Whether a word or brace follows before the line, or by a `;` the statement, is over.
+    fn has_more_on_line(&mut self) -> bool {
+        while let Some(c) = self.first() {
+            match c {
+                '#' => self.skip_comment(),
+                '\n' => return false,
+                ';' if self.dialect.semicolons => return false,
+                c if c.is_ascii_whitespace() => self.advance(1),
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// Whether the word that comes next begins a statement: it stands before an `=`, or before a
+    /// `{` that cannot be one of the statement that is read now.
+    fn is_at_statement(&mut self) -> bool {
+        if self.rest().starts_with(['"', '\'']) {
+            return false;
+        }
+        let before = self.position;
+        self.bare_word(true);
+        let assigned = self.has_more_on_line() && self.first() == Some('=');
+        self.skip_blank();
+        let opened = self.first() == Some('{');
+        self.position = before;
+        assigned || (opened && self.may_end)
     }
 
     fn first(&self) -> Option<char> {
@@ -279,26 +352,41 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Goes to the end of the line.
     fn skip_comment(&mut self) {
         let rest = self.rest();
         self.advance(rest.find('\n').unwrap_or(rest.len()));
     }
 
+    /// Passes over a word or string; one that does not end is taken to end with its line.
+    fn skip_word(&mut self) {
+        match self.first() {
+            Some(quote @ ('"' | '\'')) if self.take_string(quote).is_err() => self.skip_comment(),
+            Some('"' | '\'') => {}
+            _ => _ = self.bare_word(false),
+        }
+    }
+
     /// Takes a bare word, of which there is at least the first character.
-    fn take_bare(&mut self, keyword: bool) -> String {
+    fn bare_word(&mut self, keyword: bool) -> Word {
         let ends = |c: char| match c {
             '#' | '{' | '}' => true,
             '=' => keyword,
             ';' => self.dialect.semicolons,
             c => c.is_ascii_whitespace(),
         };
+        let line = self.position.line;
         let rest = self.rest();
         let first = rest.chars().next().map_or(0, char::len_utf8);
         let length = rest[first..]
             .find(ends)
             .map_or(rest.len(), |length| first + length);
         self.advance(length);
-        rest[..length].to_owned()
+        Word {
+            text: rest[..length].to_owned(),
+            line,
+            quoted: false,
+        }
     }
 
     fn take_string(&mut self, quote: char) -> Result<Word, Error> {
@@ -327,128 +415,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Reads `Key = value` statements and `Key { ... }` blocks into one line of text.
-    fn outline(text: &str, dialect: Dialect) -> (String, Vec<String>) {
-        fn block(reader: &mut Reader, out: &mut String) {
-            while let Some(keyword) = reader.keyword() {
-                if let Err(error) = statement(reader, &keyword, out) {
-                    reader.reject(error);
-                }
-            }
-        }
-        fn statement(reader: &mut Reader, keyword: &Word, out: &mut String) -> Result<(), Error> {
-            if reader.peek()? == Next::Open {
-                reader.open(keyword)?;
-                out.push_str(&format!("{}:{}{{", keyword.line, keyword.text));
-                block(reader, out);
-                out.push_str("} ");
-                return Ok(());
-            }
-            let value = reader.value(keyword)?;
-            out.push_str(&format!(
-                "{}:{}={} ",
-                keyword.line, keyword.text, value.text
-            ));
-            Ok(())
-        }
-        let mut reader = Reader::new("f", text, dialect);
-        let mut out = String::new();
-        block(&mut reader, &mut out);
-        let errors = match reader.finish() {
-            Ok(()) => Vec::new(),
-            Err(errors) => errors.to_string().lines().map(str::to_owned).collect(),
-        };
-        (out.trim_end().to_owned(), errors)
-    }
-
-    fn good(text: &str) -> String {
-        let (out, errors) = outline(text, Dialect::SPREADLOGD);
-        assert_eq!(errors, [""; 0], "{text}");
-        out
-    }
-
-    fn bad(text: &str) -> Vec<String> {
-        outline(text, Dialect::SPREADLOGD).1
-    }
-
-    #[test]
-    fn equals_with_or_without_blanks_and_kept_inside_values() {
-        assert_eq!(
-            good("Port = 4803\nPort=4803\nPort =4803\n"),
-            "1:Port=4803 2:Port=4803 3:Port=4803"
-        );
-        assert_eq!(good("File=/logs/a=b"), "1:File=/logs/a=b");
-        assert_eq!(good("File = = \n"), "1:File==");
-    }
-
-    #[test]
-    fn strings_have_no_escapes_and_may_span_lines() {
-        assert_eq!(good("A = \"x # y\" B='\"'\n"), "1:A=x # y 1:B=\"");
-        assert_eq!(good("A = 'x\ny'\nB = z"), "1:A=x\ny 3:B=z");
-        let (_, errors) = outline("A = 'x\ny'\n", Dialect::SPREAD);
-        assert_eq!(errors[0], "f:1: this string has no closing '");
-        assert_eq!(bad("A = \"x"), ["f:1: this string has no closing \""]);
-    }
-
-    #[test]
-    fn blocks_nest_and_comments_vanish() {
-        assert_eq!(
-            good("# c\nSpread { # d\n Log { Group = g }\n}\nX=1#e"),
-            "2:Spread{3:Log{3:Group=g } } 5:X=1"
-        );
-        assert_eq!(good(""), "");
-        assert_eq!(good("A {}"), "1:A{}");
-    }
-
-    #[test]
-    fn semicolons_are_blanks_in_spread_conf_only() {
-        assert_eq!(outline("A = 1; B = 2;", Dialect::SPREAD).0, "1:A=1 1:B=2");
-        assert_eq!(good("A = 1;\nB = 2"), "1:A=1; 2:B=2");
-    }
-
-    #[test]
-    fn every_error_is_reported_with_its_line() {
-        let text = "A 1\nB = 2\nC = {\nD\n}\n= E\n}\nF {\n";
-        assert_eq!(
-            bad(text),
-            [
-                "f:1: expected '=' and a value behind \"A\"",
-                "f:3: C needs a value, got '{'",
-                "f:6: expected a keyword, got '='",
-                "f:7: unexpected '}', no block is open",
-                "f:8: missing '}' for this '{' at the end of the file",
-            ]
-        );
-        assert_eq!(outline(text, Dialect::SPREADLOGD).0, "2:B=2 8:F{}");
-    }
-
-    #[test]
-    fn an_error_inside_a_block_does_not_end_it() {
-        let (out, errors) = outline("S {\n X }\nT = 1\n", Dialect::SPREADLOGD);
-        assert_eq!(out, "1:S{} 3:T=1");
-        assert_eq!(errors, ["f:2: expected '=' and a value behind \"X\""]);
-    }
-
-    #[test]
-    fn at_most_twenty_errors_are_listed() {
-        let errors = bad(&"=\n".repeat(25));
-        assert_eq!(errors.len(), 21);
-        assert_eq!(errors[20], "f: 5 more errors");
-    }
-
-    #[test]
-    fn peeking_takes_nothing() {
-        let mut reader = Reader::new("f", "a=b {", Dialect::SPREAD);
-        let word = Word {
-            text: "a=b".into(),
-            line: 1,
-            quoted: false,
-        };
-        assert_eq!(reader.peek(), Ok(Next::Word(word.clone())));
-        assert_eq!(reader.word("x"), Ok(word));
-        assert_eq!(reader.peek(), Ok(Next::Open));
-    }
-}
+mod tests;

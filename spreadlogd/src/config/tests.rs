@@ -109,6 +109,25 @@ fn every_mistake_is_reported() {
 }
 
 #[test]
+fn a_mistake_hides_no_other() {
+    let log = "Log { Group = a File = /a }";
+    let errors = bad(&format!(
+        "BufferSize = 0 Spread {{ Prt = 1\nLog {{ Mach = \"{{\" Group = a\nFile = '|' Match = '(' }} {log} }}\n\
+         Sprad {{ Log {{ Match = \"}}\" }} }}\nQuorum = all Spread {{ Host = '}}' {log}\n"
+    ));
+    let lines: Vec<&str> = errors
+        .iter()
+        .map(|error| error.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        ["f:1", "f:1", "f:2", "f:3", "f:3", "f:4", "f:5", "f:5"],
+        "{errors:#?}"
+    );
+    assert!(errors[0].contains("BufferSize must be"), "{}", errors[0]);
+}
+
+#[test]
 fn what_contradicts_itself_is_reported() {
     let log = "Log { Group = a File = /a }";
     assert_eq!(

@@ -67,9 +67,8 @@ pub enum Probe {
 pub(super) fn read(reader: &mut Reader, keyword: &Word) -> Result<Check, Error> {
     let name = reader.word("Check")?;
     if name.text.chars().count() > NAME_MAX {
-        return Err(name.error(format!(
-            "a Check has a name of at most {NAME_MAX} characters"
-        )));
+        let message = format!("a Check has a name of at most {NAME_MAX} characters");
+        reader.note(name.error(message));
     }
     reader.open(keyword)?;
     let mut check = Check {

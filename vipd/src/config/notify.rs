@@ -49,48 +49,61 @@ impl Recipient {
 
 /// `Notify none`, one recipient, or a block of them.
 pub(super) fn read(reader: &mut Reader, keyword: &Word, notify: &mut Notify) -> Result<(), Error> {
-    let block = reader.peek()? == Next::Open;
-    if block {
+    if reader.peek()? == Next::Open {
         reader.open(keyword)?;
+        let mut first = true;
+        while let Some(word) = reader.item("Notify") {
+            if let Err(error) = item(reader, &word, first, notify) {
+                reader.note(error);
+            }
+            first = false;
+        }
+        return Ok(());
     }
-    let mut first = true;
+    // Without a block there is one recipient, and its options.
+    let word = reader.word("Notify")?;
+    item(reader, &word, true, notify)?;
     while let Next::Word(next) = reader.peek()? {
-        let is = |word: &str| next.text.eq_ignore_ascii_case(word);
-        // Without a block there is one recipient, and its options.
-        if !block && !first && !is("throttle") && !is("ping") {
-            return Ok(());
+        let mut options = ["throttle", "ping"].into_iter();
+        if !options.any(|option| next.text.eq_ignore_ascii_case(option)) {
+            break;
         }
         let word = reader.word("Notify")?;
-        if is("throttle") {
-            let rate = reader.word("throttle")?.integer("throttle", 1..=u32::MAX)?;
-            match notify.recipients.last_mut().filter(|_| !first) {
-                Some(recipient) => recipient.throttle = Some(rate),
-                None => return Err(word.error("throttle stands behind the hosts that it is for")),
-            }
-        } else if is("ping") {
-            notify.ping = true;
-        } else if is("arp-cache") {
-            notify.arp_cache = true;
-        } else if !is("none") {
-            let network = attached(&word)?;
-            let longest = if network.address.is_ipv4() { 32 } else { 128 };
-            if 1u32
-                .checked_shl(longest - u32::from(network.prefix))
-                .is_none_or(|n| n > HOSTS_MAX)
-            {
-                return Err(word.error(format!(
-                    "Notify takes networks of {HOSTS_MAX} hosts at most"
-                )));
-            }
-            notify.recipients.push(Recipient {
-                network,
-                throttle: None,
-            });
-        }
-        first = false;
-    }
-    if block && !reader.close() {
-        return Err(keyword.error("Notify takes IF:ADDRESS/BITS, arp-cache, throttle N and ping"));
+        item(reader, &word, false, notify)?;
     }
     Ok(())
+}
+
+/// Takes one word, and the number of a `throttle`, which is for the recipient before it.
+fn item(reader: &mut Reader, word: &Word, first: bool, notify: &mut Notify) -> Result<(), Error> {
+    let is = |keyword: &str| word.text.eq_ignore_ascii_case(keyword);
+    if is("throttle") {
+        let rate = reader.word("throttle")?.integer("throttle", 1..=u32::MAX)?;
+        match notify.recipients.last_mut().filter(|_| !first) {
+            Some(recipient) => recipient.throttle = Some(rate),
+            None => return Err(word.error("throttle stands behind the hosts that it is for")),
+        }
+    } else if is("ping") {
+        notify.ping = true;
+    } else if is("arp-cache") {
+        notify.arp_cache = true;
+    } else if !is("none") {
+        notify.recipients.push(recipient(word)?);
+    }
+    Ok(())
+}
+
+fn recipient(word: &Word) -> Result<Recipient, Error> {
+    let network = attached(word)?;
+    let longest = if network.address.is_ipv4() { 32 } else { 128 };
+    let hosts = 1u32.checked_shl(longest - u32::from(network.prefix));
+    if hosts.is_none_or(|hosts| hosts > HOSTS_MAX) {
+        return Err(word.error(format!(
+            "Notify takes networks of {HOSTS_MAX} hosts at most"
+        )));
+    }
+    Ok(Recipient {
+        network,
+        throttle: None,
+    })
 }

@@ -62,39 +62,19 @@ impl Draft {
     ) -> Result<(), Error> {
         reader.open(block)?;
         loop {
-            match reader.peek()? {
-                Next::Close | Next::End => break,
-                Next::Open => {
-                    reader.open(block)?;
-                    let mut addresses = Vec::new();
-                    let mut rejected = false;
-                    while !matches!(reader.peek()?, Next::Close | Next::End) {
-                        let word = reader.word("a set")?;
-                        addresses.extend(noted(reader, attached(&word)));
-                        rejected |= addresses.is_empty();
-                    }
-                    reader.close();
-                    match addresses.len() {
-                        0 if rejected => {}
-                        0 => reader.note(block.error("a set in VirtualInterfaces is empty")),
-                        1..=SET_ADDRESSES_MAX => self.config.sets.push(AddressSet { addresses }),
-                        _ => reader.note(
-                            block.error(format!("a set has at most {SET_ADDRESSES_MAX} addresses")),
-                        ),
-                    }
-                }
-                _ => {
-                    let word = reader.word("VirtualInterfaces")?;
-                    let address = noted(reader, attached(&word));
-                    let set = address.map(|address| AddressSet {
-                        addresses: vec![address],
-                    });
-                    self.config.sets.extend(set);
-                }
+            if reader.peek()? == Next::Open {
+                let set = address_set(reader, block)?;
+                self.config.sets.extend(set);
+            } else if let Some(word) = reader.item("VirtualInterfaces") {
+                let address = noted(reader, attached(&word));
+                let set = address.map(|address| AddressSet {
+                    addresses: vec![address],
+                });
+                self.config.sets.extend(set);
+            } else {
+                return Ok(());
             }
         }
-        reader.close();
-        Ok(())
     }
 
     /// `Prefer none`, one address, or a block of them.
@@ -107,14 +87,12 @@ impl Draft {
             return Ok(());
         }
         reader.open(keyword)?;
-        while !matches!(reader.peek()?, Next::Close | Next::End) {
-            let word = reader.word("Prefer")?;
+        while let Some(word) = reader.item("Prefer") {
             let address = noted(reader, preferred(&word));
             self.wishes
                 .own
                 .extend(address.map(|address| (address, word)));
         }
-        reader.close();
         Ok(())
     }
 
@@ -133,11 +111,15 @@ impl Draft {
     fn preference_of(&mut self, reader: &mut Reader, word: Word) -> Result<(), Error> {
         let address = preferred(&word)?;
         reader.open(&word)?;
-        let mut order = Vec::new();
-        while !matches!(reader.peek()?, Next::Close | Next::End) {
-            order.push(node_name(&reader.word("Preference")?)?);
+        let (mut order, mut rejected) = (Vec::new(), false);
+        while let Some(word) = reader.item("Preference") {
+            let node = noted(reader, node_name(&word));
+            rejected |= node.is_none();
+            order.extend(node);
         }
-        reader.close();
+        if rejected {
+            return Ok(());
+        }
         if !(1..=ORDER_MAX).contains(&order.len()) {
             return Err(word.error(format!("Preference takes 1 to {ORDER_MAX} nodes for a set")));
         }
@@ -174,6 +156,27 @@ impl Draft {
             }
         }
     }
+}
+
+/// `{ if:ip/len if:ip/len }`: addresses that move together; none if what is wrong was noted.
+fn address_set(reader: &mut Reader, block: &Word) -> Result<Option<AddressSet>, Error> {
+    reader.open(block)?;
+    let (mut addresses, mut rejected) = (Vec::new(), false);
+    while let Some(word) = reader.item("a set") {
+        let address = noted(reader, attached(&word));
+        rejected |= address.is_none();
+        addresses.extend(address);
+    }
+    match addresses.len() {
+        _ if rejected => return Ok(None),
+        0 => reader.note(block.error("a set in VirtualInterfaces is empty")),
+        1..=SET_ADDRESSES_MAX => return Ok(Some(AddressSet { addresses })),
+        _ => {
+            let message = format!("a set has at most {SET_ADDRESSES_MAX} addresses");
+            reader.note(block.error(message));
+        }
+    }
+    Ok(None)
 }
 
 fn index((set, of): (usize, &AddressSet)) -> impl Iterator<Item = (IpAddr, usize)> {

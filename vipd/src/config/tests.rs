@@ -101,6 +101,45 @@ fn every_error_is_reported() {
 }
 
 #[test]
+fn a_mistake_hides_no_other() {
+    let sets = "VirtualInterfaces { eth0:10.0.0.1/32 }\n";
+    let text = format!(
+        "{sets}Notify {{ 10.0.0.1 throttle x eth0:10.0.0.0/24 throttle 0 }}\n\
+         OnAcquire {{ \"/bin/x\" \"}} {{\" }}\nCheck c {{ Exec {{ sh '{{' }} }}\n\
+         Weight = 1001 Preference {{ x {{ a }} 10.0.0.1/32 {{ a b! }} }}\nGrace = 0\n"
+    );
+    let errors = bad(&text);
+    let lines: Vec<&str> = errors
+        .iter()
+        .map(|error| error.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        ["f:2", "f:2", "f:2", "f:4", "f:5", "f:5", "f:5", "f:6"],
+        "{errors:#?}"
+    );
+}
+
+#[test]
+fn a_block_without_an_end_is_refused() {
+    let sets = "VirtualInterfaces { eth0:10.0.0.1/32 }\n";
+    for text in [
+        "VirtualInterfaces { eth0:10.0.0.1/32",
+        "VirtualInterfaces { { eth0:10.0.0.1/32",
+        &format!("{sets}Prefer {{ 10.0.0.1/32"),
+        &format!("{sets}Preference {{ 10.0.0.1/32 {{ a"),
+        &format!("{sets}Notify {{ eth0:10.0.0.0/24"),
+        &format!("{sets}OnRelease {{ /bin/x"),
+    ] {
+        let errors = bad(text).concat();
+        assert!(
+            errors.contains("missing '}' for this '{'"),
+            "{text}: {errors}"
+        );
+    }
+}
+
+#[test]
 fn an_address_belongs_to_one_set() {
     let errors = bad("VirtualInterfaces { eth0:10.0.0.1/32 eth1:10.0.0.1/24 }");
     assert_eq!(errors, ["f: 10.0.0.1 stands in VirtualInterfaces twice"]);

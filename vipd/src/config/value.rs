@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conf::{Error, Next, Reader, Word};
+use conf::{Error, Reader, Word};
 
 /// Bound: words of a command.
 const COMMAND_WORDS_MAX: usize = 32;
@@ -48,10 +48,9 @@ pub(super) fn node_name(word: &Word) -> Result<String, Error> {
 pub(super) fn command(reader: &mut Reader, keyword: &Word) -> Result<Vec<String>, Error> {
     reader.open(keyword)?;
     let mut words = Vec::new();
-    while !matches!(reader.peek()?, Next::Close | Next::End) {
-        words.push(reader.word(&keyword.text)?.text);
+    while let Some(word) = reader.item(&keyword.text) {
+        words.push(word.text);
     }
-    reader.close();
     let absolute = words
         .first()
         .is_some_and(|program| program.starts_with('/'));

@@ -3,9 +3,8 @@
 # wait for ever for slow clients, or hold more connections of one address than it is told to.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com
 ip address add 10.0.0.1/32 dev lo
 cat >"$scratch/imgcache.conf" <<CONF
 Listen = 127.0.0.1:80

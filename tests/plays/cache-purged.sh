@@ -2,9 +2,8 @@
 # purged deletes pre-rendered pages, and PURGE requests do what purge does: both confirmed by all.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com
 www=$scratch/www
 mkdir -p "$www/news/items"
 # pages: as the generator would write them.
@@ -15,47 +14,29 @@ pages() {
     ln -sf "$scratch/outside.html" "$www/news/items/link.html"
 }
 pages
-three_hosts
-for i in 1 2; do start_groupd $i; done
-until_true 10 'two hosts see each other' views_are 'host1 host2' 1 2
-nsenter -t "${anchors[3]}" -n python3 -m http.server --bind 10.77.0.3 --directory "$www" 8080 \
-    2>"$scratch/origin.err" >/dev/null &
-answers() { on 3 curl -sf --max-time 2 http://10.77.0.3:8080/; }
-until_true 30 'the origin answers' answers
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 80
-CacheRoot = $scratch/cache
-Group = imgcache
-Control = $scratch/control
-PurgeFrom = 10.77.0.0/24
-Site $site {
-    Origin = http://10.77.0.3:8080/
-}
-CONF
-nsenter -t "${anchors[2]}" -n "$bin/imgcache" -v -c "$scratch/imgcache.conf" \
-    -s "$scratch/host2/socket" 2>>"$scratch/imgcache.err" &
+two_hosts
+on 3 python3 -m http.server --bind 10.77.0.3 --directory "$www" 8080 2>"$scratch/origin.err" >/dev/null &
+until_true 30 'the origin answers' on 3 curl -sf --max-time 2 http://10.77.0.3:8080/
+launch_cache 2 'PurgeFrom = 10.77.0.0/24'
 start_purged() {
     nsenter -t "${anchors[1]}" -n "$bin/purged" -v --root="$www" --allow='/news/items/*.html' \
         -s "$scratch/host1/socket" imgcache 2>>"$scratch/purged.err" &
     purged=$!
 }
-whole() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -q '"isolated":false'; }
-until_true 10 'the cache is whole' whole
+until_true 10 'the cache is whole' whole 2
 # Its memory of purges must be longer than what will be asked for.
 start_purged
 members() { ctl 1 members imgcache | grep -cE '^#(ic|pd)'; }
 both_joined() { [ "$(members)" = 2 ]; }
 until_true 10 'both are in the group' both_joined
-purge() { on 1 "$bin/purge" -s "$scratch/host1/socket" "$@"; }
 # send_purge HOST PATH: the status of a PURGE request, its body is in $scratch/body.
 send_purge() {
     on "$1" curl -s --max-time 10 -o "$scratch/body" -w '%{http_code}' -X PURGE \
         -H "Host: $site" "http://${3:-10.77.0.2}$2"
 }
-is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
-get() { on 3 curl -sf --max-time 10 -H "Host: $site" "http://10.77.0.2$1"; }
+fetch() { on 3 curl -sf --max-time 10 -H "Host: $site" "http://10.77.0.2$1"; }
 
-is "$(get /news/items/1.html)" 'item 1' 'a page through the cache'
+is "$(fetch /news/items/1.html)" 'item 1' 'a page through the cache'
 out=$(purge --expect 2 "http://$site/news/items/1.html?x") || fail "purge: $out"
 [ ! -e "$www/news/items/1.html" ] || fail 'the page is still there'
 [ -e "$www/news/items/2.html" ] || fail 'another page has gone'
@@ -71,10 +52,10 @@ is "$(ls "$www/news/items")" link.html 'what a full purge leaves'
 echo 'ok: a full purge deletes what is allowed and follows no link'
 
 pages
-is "$(get /news/items/2.html)" 'item 2' 'a page through the cache'
+is "$(fetch /news/items/2.html)" 'item 2' 'a page through the cache'
 is "$(send_purge 3 /news/items/2.html)" 200 'a PURGE request'
 is "$(grep -c 'confirmed in' "$scratch/body")" 2 "PURGE said: $(cat "$scratch/body")"
-[ ! -e "$www/news/items/2.html" ] && [ ! -e "$scratch/cache/$site/news/items/2.html" ] ||
+[ ! -e "$www/news/items/2.html" ] && [ ! -e "$scratch/cache2/$site/news/items/2.html" ] ||
     fail 'what was confirmed is still there'
 is "$(send_purge 2 /news/items/3.html 127.0.0.1)" 403 'PURGE from an address that may not'
 [ -e "$www/news/items/3.html" ] || fail 'a refused PURGE was carried out'

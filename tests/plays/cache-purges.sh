@@ -3,53 +3,18 @@
 # cache that is cut off. No client that asks after a purge gets what was there before it.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com
-origin=$scratch/origin
-mkdir "$origin"
-three_hosts
-for i in 1 2; do start_groupd $i; done
-until_true 10 'two hosts see each other' views_are 'host1 host2' 1 2
-nsenter -t "${anchors[3]}" -n python3 "$plays/origin.py" 10.77.0.3 8080 "$origin" 2>"$scratch/origin.err" &
-answers() { on 3 curl -sf --max-time 2 http://10.77.0.3:8080/ >/dev/null; }
-
-declare -A caches
-# start_cache I [OnIsolation]
-start_cache() {
-    cat >"$scratch/imgcache$1.conf" <<CONF
-Listen = 80
-CacheRoot = $scratch/cache$1
-Group = imgcache
-Control = $scratch/control$1
-ClientLimit = 0
-OnIsolation = ${2:-revalidate}
-Site $site {
-    Origin = http://10.77.0.3:8080/
-}
-CONF
-    nsenter -t "${anchors[$1]}" -n "$bin/imgcache" -v -c "$scratch/imgcache$1.conf" \
-        -s "$scratch/host$1/socket" 2>>"$scratch/imgcache$1.err" &
-    caches[$1]=$!
-    until_true 10 "cache $1 serves" get "$1" /start.gif
-    until_true 10 "cache $1 is whole" whole "$1"
-}
-whole() { "$bin/imgcachectl" -S "$scratch/control$1" --json status | grep -q '"isolated":false'; }
-is_cut() { "$bin/imgcachectl" -S "$scratch/control$1" --json status | grep -q '"isolated":true'; }
-get() { on "$1" curl -sf --max-time 20 -H "Host: $site" "${@:3}" "http://127.0.0.1$2"; }
-how() { get "$1" "$2" -o "$scratch/body" -D - | tr -d '\r' | sed -n 's/^Cache-Status: imgcache; //p'; }
-is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
-like() { case $1 in $2) ;; *) fail "$3: got \"$1\", not \"$2\"" ;; esac; }
-purge() { on 1 "$bin/purge" -s "$scratch/host1/socket" "$@"; }
-version() { echo "$1" >"$origin/version"; }
-waits() { grep -qs "^$1\$" "$origin/waiting"; }
 # hold: the origin holds what it may hold; let_go: until here.
 hold() { rm -f "$origin/go" "$origin/waiting"; }
 let_go() { touch "$origin/go"; }
+is_cut() { "$bin/imgcachectl" -S "$scratch/control$1" --json status | grep -q '"isolated":true'; }
+# patient_cache I [LINE...]: one that takes any number of connections of a client.
+patient_cache() { start_cache "$1" 'ClientLimit = 0' "${@:2}"; }
 
-version one
-until_true 30 'the origin answers' answers
-for i in 1 2; do start_cache $i; done
+two_hosts
+start_origin 10.77.0.3 on 3
+for i in 1 2; do patient_cache $i; done
 
 # race WHAT PATH PURGE...: a purge while the origin holds its answer.
 race() {
@@ -151,7 +116,7 @@ version after
 purge '/list/*' >/dev/null || fail 'a purge of a pattern'
 kill -9 "${caches[1]}"
 wait "${caches[1]}" 2>/dev/null
-start_cache 1
+patient_cache 1
 is "$(get 1 /list/77.gif)" '/list/77.gif after' 'restarted in mid-sweep'
 old_files() { ! grep -qsr newest "$scratch/cache1/$site/list"; }
 until_true 20 'the rest is swept' old_files
@@ -160,7 +125,7 @@ echo 'ok: restarted in mid-sweep, the purge holds and is swept to its end'
 for mode in pass serve; do
     kill -TERM "${caches[2]}"
     wait "${caches[2]}" || fail 'a clean stop'
-    start_cache 2 $mode
+    patient_cache 2 "OnIsolation = $mode"
     get 2 /$mode.gif >/dev/null
     kill -9 "${groupds[2]}"
     until_true 10 'cache 2 knows that the bus is away' is_cut 2

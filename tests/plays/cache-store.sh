@@ -3,18 +3,12 @@
 # after a purge, a disk that is full, a limit that holds.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com
-origin=$scratch/origin
 root=$scratch/cache
-mkdir "$origin"
-echo one >"$origin/version"
-python3 "$plays/origin.py" 127.0.0.1 8080 "$origin" 2>"$scratch/origin.err" &
-answers() { curl -sf --max-time 2 http://127.0.0.1:8080/ >/dev/null; }
-until_true 30 'the origin answers' answers
+start_origin 127.0.0.1
 
-# start_cache KILOBYTES: on $root.
+# start_cache KILOBYTES: one without a bus, on $root.
 start_cache() {
     cat >"$scratch/imgcache.conf" <<CONF
 Listen = 127.0.0.1:80
@@ -32,10 +26,8 @@ CONF
     until_true 20 'all is counted' counted
 }
 get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
-how() { get "$1" -o "$scratch/body" -D - | tr -d '\r' | sed -n 's/^Cache-Status: imgcache; //p'; }
+how() { get "$1" -o "$scratch/body" -D - | cache_status; }
 counted() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -q '"counted":true'; }
-is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
-like() { case $1 in $2) ;; *) fail "$3: got \"$1\", not \"$2\"" ;; esac; }
 kill_cache() {
     kill -9 $cache
     wait $cache 2>/dev/null

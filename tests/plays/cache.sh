@@ -2,51 +2,11 @@
 # Two caches and an origin: misses, hits, files that are named like URLs, rm, purges and their races.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com
-origin=$scratch/origin
-mkdir "$origin"
-three_hosts
-for i in 1 2; do start_groupd $i; done
-until_true 10 'two hosts see each other' views_are 'host1 host2' 1 2
-
-nsenter -t "${anchors[3]}" -n python3 "$plays/origin.py" 10.77.0.3 8080 "$origin" 2>"$scratch/origin.err" &
-answers() { on 3 curl -sf --max-time 2 http://10.77.0.3:8080/ >/dev/null; }
-
-declare -A caches
-start_cache() {
-    cat >"$scratch/imgcache$1.conf" <<CONF
-Listen = 80
-CacheRoot = $scratch/cache$1
-CacheSize = 20000
-Group = imgcache
-Control = $scratch/control$1
-Site $site img.example.com {
-    Origin = http://10.77.0.3:8080/
-}
-CONF
-    nsenter -t "${anchors[$1]}" -n "$bin/imgcache" -vv -c "$scratch/imgcache$1.conf" \
-        -s "$scratch/host$1/socket" 2>>"$scratch/imgcache$1.err" &
-    caches[$1]=$!
-    until_true 10 "cache $1 serves" get "$1" /start.gif
-    until_true 10 "cache $1 is whole" whole "$1"
-}
-whole() { "$bin/imgcachectl" -S "$scratch/control$1" --json status | grep -q '"isolated":false'; }
-# get I PATH [CURL OPTION...]: what cache I answers.
-get() { on "$1" curl -sf --max-time 20 -H "Host: $site" "${@:3}" "http://127.0.0.1$2"; }
-# how I PATH: what it says about it.
-how() { get "$1" "$2" -o "$scratch/body" -D - | tr -d '\r' | sed -n 's/^Cache-Status: imgcache; //p'; }
-is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
-# like TEXT PATTERN WHAT: a glob.
-like() { case $1 in $2) ;; *) fail "$3: got \"$1\", not \"$2\"" ;; esac; }
-purge() { on 1 "$bin/purge" -s "$scratch/host1/socket" "$@"; }
-version() { echo "$1" >"$origin/version"; }
-waits() { grep -qs "^$1\$" "$origin/waiting"; }
-
-version one
-until_true 30 'the origin answers' answers
-for i in 1 2; do start_cache $i; done
+two_hosts
+start_origin 10.77.0.3 on 3
+for i in 1 2; do start_cache $i 'CacheSize = 20000'; done
 echo 'ok: two caches serve'
 
 for i in 1 2; do
@@ -138,7 +98,7 @@ wait "${caches[2]}" || fail 'the cache did not stop with exit 0'
 out=$(purge /img/logo.gif) || fail "purge with one cache: $out"
 is "$(echo "$out" | wc -l)" 1 "purge named: $out"
 purge --expect 2 /img/logo.gif >/dev/null && fail 'one cache is not two'
-start_cache 2
+start_cache 2 'CacheSize = 20000'
 echo 'ok: a clean stop, and --expect'
 
 kill -STOP "${caches[2]}"
@@ -151,7 +111,7 @@ kill -9 "${caches[2]}"
 wait "${caches[2]}" 2>/dev/null
 wait $purging && fail 'a purge that a lost cache did not confirm is no success'
 grep -q '"gone"' "$scratch/purge.out" || fail "purge said: $(cat "$scratch/purge.out")"
-start_cache 2
+start_cache 2 'CacheSize = 20000'
 echo 'ok: a lost cache is named'
 
 version before
@@ -175,7 +135,7 @@ for n in $(seq 20); do
     for path in 1 2 3 4; do get 2 /big$path.gif -o /dev/null & fills[path]=$!; done
     kill -9 "${caches[2]}"
     wait "${caches[2]}" "${fills[@]}" 2>/dev/null
-    start_cache 2
+    start_cache 2 'CacheSize = 20000'
     for path in 1 2 3 4; do
         get 2 /big$path.gif >"$scratch/body" || fail "nothing after a kill"
         is "$(stat -c %s "$scratch/body")" 1048576 'a body after a kill'

@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DAEMONS = groupd spreadlogd vipd imgcache purged whosonline logmon
 COMMANDS = groupctl logpub vipctl imgcachectl purge online logtop
 
-.PHONY: help build demo test check simulate mutants fuzz busy ci-simulate conformance bench-cache bench-view bench-online bench-flood bench-logs torture bench-vip ci-vip vip-mutants install clean
+.PHONY: help build demo test check simulate mutants fuzz busy ci-simulate conformance bench-cache bench-cache-memory bench-purge cache-limit bench-view bench-online bench-flood bench-logs torture bench-vip ci-vip vip-mutants install clean
 
 help:
 	@echo 'make demo          run the whole thing on this machine: no root, no network'
@@ -20,6 +20,9 @@ help:
 	@echo 'make conformance   http-cache-tests against imgcache and nginx; needs node and npm'
 	@echo 'make bench-view    how fast views change, in network namespaces'
 	@echo 'make bench-cache   imgcache beside nginx and varnish; needs wrk and nginx'
+	@echo 'make bench-cache-memory  imgcache with a million objects, and idle connections beside nginx'
+	@echo 'make bench-purge   how fast three caches confirm one purge, and a list of 10,000'
+	@echo 'make cache-limit   CacheSize by du, with rm and restarts: SECONDS=600'
 	@echo 'make bench-online  parsing and presence per core, the path from the bus, Redis beside it'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
 	@echo 'make bench-logs    log lines per second into two files, and rsyslog in the same place'
@@ -91,8 +94,23 @@ bench-view:
 
 bench-cache:
 	@./tools/need cargo cc wrk nginx python3 taskset curl
-	$(CARGO) build --release --bins
+	$(CARGO) build --release -p imgcache
 	bench/cache $${CARGO_TARGET_DIR:-target}/release
+
+bench-cache-memory:
+	@./tools/need cargo cc ip unshare python3 curl nginx
+	$(CARGO) build --release -p imgcache
+	bench/cache-memory $${CARGO_TARGET_DIR:-target}/release
+
+bench-purge:
+	@./tools/need cargo cc ip unshare python3 curl
+	$(CARGO) build --release -p imgcache -p purge -p groupd
+	bench/purge $${CARGO_TARGET_DIR:-target}/release
+
+cache-limit:
+	@./tools/need cargo cc ip unshare python3 curl du
+	$(CARGO) build --release -p imgcache
+	tests/plays/cache-limit.sh $${CARGO_TARGET_DIR:-target}/release --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 bench-online:
 	@./tools/need cargo cc awk python3

@@ -116,6 +116,31 @@ fn cache_store() {
 }
 
 #[test]
+fn cache_origins() {
+    tests::play("cache-origins.sh");
+}
+
+#[test]
+fn cache_rules() {
+    tests::play("cache-rules.sh");
+}
+
+#[test]
+fn cache_cold() {
+    tests::play("cache-cold.sh");
+}
+
+#[test]
+fn cache_slow() {
+    tests::play("cache-slow.sh");
+}
+
+#[test]
+fn cache_limit() {
+    tests::play("cache-limit.sh");
+}
+
+#[test]
 fn cache_purged() {
     tests::play("cache-purged.sh");
 }

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Bodies that are on disk and not in memory: they are read by the threads for that, never by a loop.
+# The kernel counts what each thread has had read from a disk, so this does not depend on times.
+bin=$1
+. "$(dirname "$0")/net.sh" "$@"
+for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+
+site=www.example.com
+mkdir "$scratch/origin"
+echo one >"$scratch/origin/version"
+python3 "$plays/origin.py" 127.0.0.1 8080 "$scratch/origin" 2>"$scratch/origin.err" &
+cat >"$scratch/imgcache.conf" <<CONF
+Listen = 127.0.0.1:80
+CacheRoot = $scratch/cache
+Control = $scratch/control
+MemorySize = 16
+Site $site { Origin = http://127.0.0.1:8080/ }
+CONF
+"$bin/imgcache" -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
+cache=$!
+get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
+until_true 30 'the cache serves' get /start.gif
+is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
+# read_by NAME: bytes that the threads of this name have had read from a disk.
+read_by() {
+    local task sum=0
+    for task in /proc/$cache/task/*; do
+        [ "$(cat "$task/comm")" = "$1" ] || continue
+        sum=$((sum + $(sed -n 's/^read_bytes: //p' "$task/io")))
+    done
+    echo $sum
+}
+# evict: all bodies out of memory.
+evict() { python3 -c '
+import os, sys
+for name in sys.argv[1:]:
+    file = os.open(name, os.O_RDONLY)
+    os.fdatasync(file)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+' "$scratch/cache/$site"/*; }
+
+for n in 1 2 3 4 5 6; do
+    get /big$n.gif -o "$scratch/body" || fail 'a fill'
+    cp "$scratch/body" "$scratch/big$n"
+done
+[ -r "/proc/$cache/task/$cache/io" ] || skip 'this kernel does not count the reads of threads'
+# Objects are opened by their first hit; what they are is known then, and their bytes are not.
+for n in 1 2 3 4 5 6; do get /big$n.gif -r 0-3 -o "$scratch/body" || fail 'a hit'; done
+evict
+loops=$(read_by loop) disk=$(read_by disk)
+for n in 1 2 3 4 5 6; do
+    get /big$n.gif -o "$scratch/body" || fail 'a cold hit'
+    cmp "$scratch/body" "$scratch/big$n" || fail 'what a cold hit brought'
+done
+is "$(read_by loop)" "$loops" 'bytes that the loops have read from the disk'
+[ "$(read_by disk)" -gt "$disk" ] || skip 'the disk of this machine cannot be seen'
+echo "ok: $((($(read_by disk) - disk) >> 10)) kB were read from the disk, none of them by a loop"
+
+# Larger than MemorySize, and small: it is sent from its file all the same.
+how() { get "$1" -o "$scratch/body" -D - | tr -d '\r' | sed -n 's/^Cache-Status: imgcache; //p'; }
+get /medium.gif >/dev/null
+case $(how /medium.gif) in hit*) ;; *) fail 'an object larger than MemorySize is no hit' ;; esac
+echo 'ok: what does not fit into memory is a hit from disk'
+kill -TERM $cache
+wait $cache || fail 'the cache did not stop with exit 0'

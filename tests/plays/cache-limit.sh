@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# CacheSize by du, while more is asked for than fits, files and directories are deleted by hand, and
+# the cache is stopped, killed and started: at no look more than one per cent too much.
+#
+# Arguments: the directory of the programs [--seconds N] [--seed S]. `make cache-limit` takes 600 s.
+bin=$1
+. "$(dirname "$0")/net.sh" "$@"
+for tool in python3 curl du; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+shift
+seconds=12 seed=1
+while [ $# -gt 0 ]; do
+    case $1 in
+        --seconds) seconds=$2 ;;
+        --seed) seed=$2 ;;
+        *) fail "what is $1?" ;;
+    esac
+    shift 2
+done
+RANDOM=$seed
+
+site=www.example.com limit=16384 root=$scratch/cache
+mkdir "$scratch/origin"
+echo one >"$scratch/origin/version"
+python3 "$plays/origin.py" 127.0.0.1 8080 "$scratch/origin" 2>"$scratch/origin.err" &
+cat >"$scratch/imgcache.conf" <<CONF
+Listen = 127.0.0.1:80
+CacheRoot = $root
+CacheSize = $limit
+Control = $scratch/control
+Site $site { Origin = http://127.0.0.1:8080/ }
+CONF
+start_cache() {
+    "$bin/imgcache" -c "$scratch/imgcache.conf" 2>>"$scratch/imgcache.err" &
+    cache=$!
+}
+get() { curl -sf --max-time 20 -H "Host: $site" "http://127.0.0.1$1"; }
+number() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -o "\"$1\":[0-9]*" | head -n 1 | cut -d: -f2; }
+start_cache
+until_true 30 'the cache serves' get /start.gif
+python3 "$plays/churn.py" 127.0.0.1 $site "$seconds" "$seed" >"$scratch/churn.out" 2>"$scratch/churn.err" &
+churn=$!
+
+most=0 looks=0 removed=0 restarts=0
+while kill -0 $churn 2>/dev/null; do
+    case $((RANDOM % 60)) in
+        0 | 1 | 2 | 3)
+            file=$(find "$root/$site" -type f 2>/dev/null | shuf -n 1 --random-source=/dev/zero)
+            rm -f "$file" && removed=$((removed + 1))
+            ;;
+        4 | 5) rm -rf "$root/$site/d$((RANDOM % 8))" 2>/dev/null && removed=$((removed + 1)) ;;
+        6 | 7)
+            [ $((RANDOM % 2)) = 0 ] && signal=TERM || signal=KILL
+            kill -$signal $cache
+            wait $cache 2>/dev/null
+            start_cache
+            restarts=$((restarts + 1))
+            ;;
+    esac
+    # It stands still while it is looked at: a file that is moved must not be counted twice.
+    kill -STOP $cache
+    used=$(du -sk "$root" | cut -f 1)
+    kill -CONT $cache
+    [ "$used" -le "$most" ] || most=$used
+    [ "$used" -le $((limit + limit / 100)) ] || fail "$used kB are used, $limit are allowed (seed $seed)"
+    looks=$((looks + 1))
+    read -rt 0.05 <> <(:)
+done
+wait $churn || fail "$(cat "$scratch/churn.err")"
+until_true 20 'the cache serves at the end' get /end.gif
+kill -TERM $cache
+wait $cache || fail 'a clean stop'
+echo "$(cat "$scratch/churn.out") answers, $looks looks, $removed removals by hand, $restarts restarts: at most $most kB of $limit"
+[ "$looks" -gt 20 ] && [ "$removed" -gt 0 ] && [ "$restarts" -gt 0 ] || fail 'too little happened'
+[ "$most" -gt $((limit * 3 / 4)) ] || fail 'the cache was never full'
+echo 'ok: the limit holds by du'

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# The four attacks of slowhttptest at once: half-sent heads, half-sent bodies, many ranges, and
+# answers that are hardly read. Others are served meanwhile, and the attackers cost little.
+bin=$1
+. "$(dirname "$0")/net.sh" "$@"
+for tool in python3 curl slowhttptest; do
+    command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"
+done
+
+site=www.example.com
+mkdir "$scratch/origin"
+echo one >"$scratch/origin/version"
+three_hosts
+nsenter -t "${anchors[1]}" -n python3 "$plays/origin.py" 127.0.0.1 8080 "$scratch/origin" 2>"$scratch/origin.err" &
+cat >"$scratch/imgcache.conf" <<CONF
+Listen = 80
+CacheRoot = $scratch/cache
+Control = $scratch/control
+Site $site 10.77.0.1 { Origin = http://127.0.0.1:8080/ }
+CONF
+nsenter -t "${anchors[1]}" -n "$bin/imgcache" -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
+cache=$!
+# get PATH [CURL OPTION...]: what a client on host 3 gets.
+get() { on 3 curl -sf --max-time 10 -H "Host: $site" "${@:2}" "http://10.77.0.1$1"; }
+connections() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -o '"connections":[0-9]*' | cut -d: -f2; }
+until_true 30 'the cache serves' get /big.gif -o "$scratch/body"
+memory() { sed -n "s/^$1:[[:space:]]*\([0-9]*\) kB/\1/p" "/proc/$cache/status"; }
+before=$(memory RssAnon)
+
+# attack NAME OPTION...: from host 2, until it is ended.
+attack() {
+    local name=$1
+    shift
+    nsenter -t "${anchors[2]}" -n slowhttptest -c 120 -r 120 -l 240 -p 5 -u http://10.77.0.1/big.gif "$@" \
+        >"$scratch/$name.out" 2>&1 &
+    attackers+=($!)
+}
+attackers=()
+attack headers -H -i 5 -x 10
+attack body -B -i 5 -s 100000 -x 10
+attack range -R -a 1 -b 3000 # answered at once, so nothing stays of it
+attack read -X -w 1 -y 8 -n 5 -z 1 -k 1
+many() { [ "$(connections)" -ge 300 ]; }
+until_true 20 'the attackers are connected' many
+most=0
+for n in $(seq 100); do
+    [ "$(get "/page$n.gif")" = "/page$n.gif one" ] || fail "request $n of another client is not answered"
+    now=$(memory RssAnon)
+    [ "$now" -le "$most" ] || most=$now
+done
+echo "ok: a hundred requests answered beside $(connections) slow connections, which cost $((most - before)) kB"
+[ $((most - before)) -lt 32768 ] || fail 'slow clients cost too much'
+kill "${attackers[@]}" 2>/dev/null # those that got their answers have ended
+wait "${attackers[@]}" 2>/dev/null
+
+# Without anybody who closes them: who says nothing more is disconnected.
+nsenter -t "${anchors[2]}" -n slowhttptest -H -c 100 -r 100 -i 200 -l 240 -p 5 -u http://10.77.0.1/big.gif \
+    >"$scratch/silent.out" 2>&1 &
+silent=$!
+until_true 10 'silent attackers' eval '[ "$(connections)" -ge 90 ]'
+until_true 30 'they are disconnected' eval '[ "$(connections)" -lt 10 ]'
+kill $silent 2>/dev/null # it ends when nothing is left to it
+wait $silent 2>/dev/null
+echo 'ok: half-sent heads are closed after their time'
+kill -TERM $cache
+wait $cache || fail 'the cache did not stop with exit 0'

@@ -9,12 +9,14 @@ use clap::Parser;
 #[command(
     name = "groupd",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+    after_help = "\
+Without a file: one daemon on the loopback. Example, the daemon web1 of a file, checked first:
+  groupd -c /etc/covey/spread.conf -n web1 -t
+  groupd -c /etc/covey/spread.conf -n web1
+Files, signals and the socket are described in groupd(8), the file in spread.conf(5)."
 )]
 pub(crate) struct Args {
-    /// Read this file, not /etc/covey/spread.conf
+    /// Configuration file [default: /etc/covey/spread.conf, if it exists]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
@@ -26,23 +28,6 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "WHERE")]
     pub(crate) socket: Option<String>,
 
-    /// Check the configuration, and do nothing else
-    #[arg(short = 't', long)]
-    pub(crate) check: bool,
-
-    /// Go into the background when ready
-    #[arg(long)]
-    pub(crate) daemonize: bool,
-
-    /// Write the process number here when ready
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) pidfile: Option<PathBuf>,
-
-    /// Log more: sessions that come and go
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Log warnings and errors only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) daemon: unixproc::daemon::Options,
 }

@@ -84,7 +84,6 @@ pub(crate) struct Daemon {
     offload: bool,
     /// When connections are taken again, after the system had no descriptor for one.
     accept_at: Option<Time>,
-    watchdog_at: Option<Time>,
     /// When an open ring is complained about again.
     open_at: Option<Time>,
     stop: Stop,
@@ -204,13 +203,15 @@ impl Daemon {
             self.bus.poll_timeout(),
             self.sessions.poll_timeout(),
             self.questions.poll_timeout(),
-            self.watchdog_at,
             self.open_at,
             self.accept_at,
             stop,
         ];
         let now = self.now();
-        next.into_iter().flatten().min().map(|time| time.since(now))
+        let next = next.into_iter().flatten().min().map(|time| time.since(now));
+        let alive = self.notify.alive_at();
+        let alive = alive.map(|at| at.saturating_duration_since(Instant::now()));
+        next.into_iter().chain(alive).min()
     }
 
     /// Notes what an event says; what follows is done later in the turn.
@@ -376,12 +377,7 @@ impl Daemon {
 
     /// What is due by the clock: the watchdog, and the complaint about an open ring.
     fn keep_promises(&mut self, now: Time) {
-        if let (Some(at), Some(interval)) = (self.watchdog_at, self.notify.watchdog_interval())
-            && at <= now
-        {
-            self.notify.alive();
-            self.watchdog_at = Some(now + interval);
-        }
+        self.notify.alive(Instant::now());
         if self.open_at.is_some_and(|at| at <= now) {
             log::warning(
                 "ring-open",

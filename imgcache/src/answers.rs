@@ -144,9 +144,7 @@ pub(crate) fn brief(status: &Status) -> String {
 /// # Errors
 /// What is wrong with it; nothing has changed.
 pub(crate) fn reload(file: &Path, shared: &Arc<Shared>) -> Result<(), String> {
-    let text = conf::load(file).map_err(|errors| errors.to_string())?;
-    let mut config =
-        Config::parse(&file.display().to_string(), &text).map_err(|errors| errors.to_string())?;
+    let mut config = conf::read(file, Config::parse).map_err(|errors| errors.to_string())?;
     let old = shared.config();
     config.inherit(&old);
     for (keyword, same) in [

@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::Parser;
 
 /// Serves images from a cache whose files are named like their URLs.
 #[derive(Debug, Parser)]
 #[command(
     name = "imgcache",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+    after_help = "\
+Example, the file checked first:
+  imgcache -c /etc/covey/imgcache.conf -t
+  imgcache -c /etc/covey/imgcache.conf
+See imgcache(8), imgcache.conf(5) and imgcachectl(8)."
 )]
 pub(crate) struct Args {
     /// Configuration file [default: /etc/covey/imgcache.conf]
@@ -22,25 +24,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADDRESS")]
     pub(crate) socket: Option<String>,
 
-    /// Check the configuration and exit
-    #[arg(short = 't', long)]
-    pub(crate) check: bool,
-
-    /// Write the process number into FILE
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) pidfile: Option<PathBuf>,
-
-    /// Go into the background
-    #[arg(long)]
-    pub(crate) daemonize: bool,
-
-    /// Log more (may be repeated)
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Log warnings and errors only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) daemon: unixproc::daemon::Options,
 }
 
 #[cfg(test)]

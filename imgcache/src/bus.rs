@@ -25,9 +25,6 @@ const ROUND: usize = 64;
 /// A loss is noticed so long after it happened, at most; others may have purged since.
 const NOTICE: Duration = Duration::from_secs(15);
 
-/// Where programs say how they are.
-const STATUS_GROUP: &str = "covey.status";
-
 /// The session.
 #[derive(Debug)]
 pub(crate) struct Bus {
@@ -379,7 +376,7 @@ impl Bus {
 
     /// Tells whoever looks after programs how this one is.
     pub(crate) fn publish(&mut self, status: &str) {
-        let name = STATUS_GROUP.parse().expect("a group's name");
+        let name = status::STATUS_GROUP.parse().expect("a group's name");
         self.send(name, 0, status);
     }
 

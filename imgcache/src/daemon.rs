@@ -13,6 +13,7 @@ use imgcache::control::{Answer, Failure, Request as Question, Status};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use status::ControlServer;
+use unixproc::daemon::Process;
 use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
@@ -77,19 +78,14 @@ impl Daemon {
     /// # Errors
     /// A socket or the disk refuses it.
     pub(crate) fn new(
+        process: Process,
         config: Config,
         file: PathBuf,
         socket: Option<&str>,
     ) -> anyhow::Result<Daemon> {
+        let Process { signals, notify } = process;
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let caught = [
-            Signal::Hangup,
-            Signal::Terminate,
-            Signal::Interrupt,
-            Signal::User1,
-        ];
-        let signals = Signals::install(&caught)?;
         let source = signals.as_raw_fd();
         registry.register(&mut SourceFd(&source), SIGNALS, Interest::READABLE)?;
         let listeners = listen_all(&config)?;
@@ -125,7 +121,7 @@ impl Daemon {
         )?;
         let now = Instant::now();
         Ok(Daemon {
-            notify: Notify::from_env()?,
+            notify,
             poll,
             signals,
             file,
@@ -297,7 +293,7 @@ impl Daemon {
     fn tick(&mut self, now: Instant) {
         self.tick_at = now + TICK;
         self.finish_sweep();
-        self.notify.alive();
+        self.notify.alive(now);
         self.publish(now);
     }
 

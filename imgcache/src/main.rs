@@ -38,13 +38,11 @@ mod start;
 mod store;
 mod walk;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use unixproc::exit::{self, Failure, print};
-use unixproc::pidfile::Pidfile;
-use unixproc::{background, log};
+use unixproc::exit::{self, Failure};
+use unixproc::{daemon as process, options, signal};
 
 use crate::args::Args;
 use crate::config::Config;
@@ -57,49 +55,28 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Failure> {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => {
-            return Err(Failure::usage(&error.render().to_string()));
-        }
-        Err(help) => return print(&help.render().to_string()),
+    let Some(args) = options::from_env::<Args>()? else {
+        return Ok(exit::DONE);
     };
-    log::init("imgcache", log::Level::from_flags(args.verbose, args.quiet));
+    args.daemon.init_log("imgcache");
     let (config, file) = read_config(&args)?;
-    if args.check {
-        return print("configuration ok\n");
+    if args.daemon.check {
+        return process::configuration_ok();
     }
-    let background = match args.daemonize {
-        true => Some(background::detach().map_err(|error| Failure::new(exit::FAILED, error))?),
-        false => None,
-    };
-    let failed = |error: anyhow::Error| Failure::new(exit::FAILED, error);
-    let mut daemon = Daemon::new(config, file, args.socket.as_deref()).map_err(failed)?;
-    let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
-    let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;
-    if let Some(background) = background {
-        background
-            .ready()
-            .map_err(|error| Failure::new(exit::FAILED, error))?;
-    }
+    let (mut instance, process) = args.daemon.start(&signal::DAEMON)?;
+    let daemon = Daemon::new(process, config, file, args.socket.as_deref());
+    let mut daemon = daemon.map_err(Failure::failed)?;
+    instance.ready()?;
     daemon.announce();
-    daemon
-        .run()
-        .map_err(|error| Failure::new(exit::FAILED, error))
+    daemon.run().map_err(Failure::failed)
 }
 
+/// The configuration, and the file that it stands in: without one there is nothing to do.
 fn read_config(args: &Args) -> Result<(Config, PathBuf), Failure> {
-    let path = match &args.config {
-        Some(path) => path.clone(),
-        None if Path::new(DEFAULT_CONFIG).exists() => PathBuf::from(DEFAULT_CONFIG),
-        None => {
-            return Err(Failure::usage(&format!(
-                "there is no {DEFAULT_CONFIG}: give --config"
-            )));
-        }
+    let Some(path) = conf::choose(args.config.as_deref(), DEFAULT_CONFIG) else {
+        let message = format!("there is no {DEFAULT_CONFIG}: give --config");
+        return Err(Failure::usage(&message));
     };
-    let text = conf::load(&path).map_err(|errors| Failure::new(exit::USAGE, errors))?;
-    let config = Config::parse(&path.display().to_string(), &text)
-        .map_err(|errors| Failure::new(exit::USAGE, errors))?;
+    let config = conf::read(&path, Config::parse).map_err(Failure::fatal)?;
     Ok((config, path))
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{ArgAction, Parser};
+use clap::Parser;
 use group::GroupName;
 use weblog::format::Format;
 
@@ -14,9 +14,10 @@ use weblog::format::Format;
 #[command(
     name = "logmon",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+    after_help = "\
+Example, the page at http://127.0.0.1:8080/:
+  logmon example
+See logmon(8)."
 )]
 pub(crate) struct Args {
     /// The log group
@@ -43,25 +44,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "combined", value_parser = Format::parse)]
     pub(crate) format: Format,
 
-    /// Check the command line and exit
-    #[arg(short = 't', long)]
-    pub(crate) check: bool,
-
-    /// Write the process number into FILE
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) pidfile: Option<PathBuf>,
-
-    /// Go into the background
-    #[arg(long)]
-    pub(crate) daemonize: bool,
-
-    /// Log more (may be repeated)
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Log warnings and errors only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) daemon: unixproc::daemon::Options,
 }
 
 impl Args {

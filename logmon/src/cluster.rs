@@ -8,9 +8,6 @@ use group::Name;
 use group::name::split_private_group;
 use serde_json::{Map, Value, json};
 
-/// The group that programs publish their status to, one line of JSON each.
-pub(crate) const GROUP: &str = "covey.status";
-
 /// Bound: programs that are shown; more are ignored.
 const PROGRAMS_MAX: usize = 64;
 

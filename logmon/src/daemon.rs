@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
 use status::{HttpAnswer, HttpRequest, HttpServer};
 use subscriber::{Input, Subscriber};
+use unixproc::daemon::Process;
 use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
@@ -19,7 +20,7 @@ use unixproc::signal::{Signal, Signals};
 use weblog::format::{Field, Parser};
 
 use crate::args::Args;
-use crate::cluster::{self, Cluster};
+use crate::cluster::Cluster;
 use crate::series::Series;
 
 const SIGNALS: Token = Token(0);
@@ -41,7 +42,6 @@ pub(crate) struct Daemon {
     poll: Poll,
     signals: Signals,
     notify: Notify,
-    alive_at: Option<Instant>,
     subscriber: Subscriber,
     http: HttpServer,
     parser: Parser,
@@ -60,18 +60,14 @@ impl Daemon {
     /// # Errors
     /// A socket cannot be opened, or there are no descriptors left.
     pub(crate) fn new(
+        process: Process,
         args: &Args,
         password: Option<Vec<u8>>,
         address: Address,
     ) -> anyhow::Result<Daemon> {
+        let Process { signals, notify } = process;
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let signals = Signals::install(&[
-            Signal::Hangup,
-            Signal::Terminate,
-            Signal::Interrupt,
-            Signal::User1,
-        ])?;
         registry.register(
             &mut SourceFd(&signals.as_raw_fd()),
             SIGNALS,
@@ -79,12 +75,10 @@ impl Daemon {
         )?;
         let http = HttpServer::bind(args.listen, registry, HTTP)
             .with_context(|| format!("cannot listen at {}", args.listen))?;
-        let notify = Notify::from_env()?;
         let now = Instant::now();
-        let aside = cluster::GROUP.parse()?;
+        let aside = status::STATUS_GROUP.parse()?;
         Ok(Daemon {
             signals,
-            alive_at: notify.watchdog_interval().map(|interval| now + interval),
             notify,
             subscriber: Subscriber::new(address, "lm", args.group, BUS, now).with_aside(aside),
             http,
@@ -147,7 +141,7 @@ impl Daemon {
         }
         let times = [
             Some(self.tick_at),
-            self.alive_at,
+            self.notify.alive_at(),
             self.subscriber.retry_at(),
         ];
         let next = times.into_iter().flatten().min().unwrap_or(self.tick_at);
@@ -182,12 +176,7 @@ impl Daemon {
             self.tick_at = (self.tick_at + SECOND).max(now);
             self.send_second(now);
         }
-        if let Some(interval) = self.notify.watchdog_interval()
-            && self.alive_at.is_some_and(|at| at <= now)
-        {
-            self.notify.alive();
-            self.alive_at = Some(now + interval);
-        }
+        self.notify.alive(now);
     }
 
     /// Sends what the second was to those who look, and what else has changed.

@@ -10,13 +10,10 @@ mod cluster;
 mod daemon;
 mod series;
 
-use std::io;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use unixproc::exit::{self, Failure, print};
-use unixproc::pidfile::Pidfile;
-use unixproc::{background, log};
+use unixproc::exit::{self, Failure};
+use unixproc::{daemon as process, options, signal};
 
 use crate::args::Args;
 use crate::daemon::Daemon;
@@ -26,34 +23,19 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Failure> {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => {
-            return Err(Failure::usage(&error.render().to_string()));
-        }
-        Err(help) => return print(&help.render().to_string()),
+    let Some(args) = options::from_env::<Args>()? else {
+        return Ok(exit::DONE);
     };
-    log::init("logmon", log::Level::from_flags(args.verbose, args.quiet));
-    let address = group::Address::find(args.socket.as_deref(), None)
-        .map_err(|error| Failure::new(exit::USAGE, error))?;
-    let password = args
-        .password()
-        .map_err(|error| Failure::new(exit::USAGE, error))?;
-    if args.check {
-        return print("configuration ok\n");
+    args.daemon.init_log("logmon");
+    let address = group::Address::find(args.socket.as_deref(), None).map_err(Failure::fatal)?;
+    let password = args.password().map_err(Failure::fatal)?;
+    if args.daemon.check {
+        return process::configuration_ok();
     }
-    let failed = |error: io::Error| Failure::new(exit::FAILED, error);
-    let background = match args.daemonize {
-        true => Some(background::detach().map_err(failed)?),
-        false => None,
-    };
-    let mut daemon = Daemon::new(&args, password, address)
-        .map_err(|error: anyhow::Error| Failure::new(exit::FAILED, error))?;
-    let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
-    let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;
-    if let Some(background) = background {
-        background.ready().map_err(failed)?;
-    }
+    let (mut instance, process) = args.daemon.start(&signal::DAEMON)?;
+    let daemon = Daemon::new(process, &args, password, address);
+    let mut daemon = daemon.map_err(Failure::failed)?;
+    instance.ready()?;
     daemon.announce();
-    daemon.run().map_err(failed)
+    daemon.run().map_err(Failure::failed)
 }

@@ -13,7 +13,11 @@ const LOG_GROUP_BYTES_MAX: usize = 30;
 
 /// Publish the log lines on stdin to a group of the bus.
 #[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(help_triggers("-h", "--help"))]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "CustomLog \"|/usr/bin/logpub example\" combined",
+    note = "See logpub(1)."
+)]
 pub(crate) struct Args {
     /// groupd's socket: a path, a port, or PORT@HOST
     #[argh(option, short = 's', arg_name = "address")]

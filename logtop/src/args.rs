@@ -17,9 +17,12 @@ const HITS_MAX: usize = 1_000_000;
 #[command(
     name = "logtop",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+    after_help = "\
+Examples, a group of the bus, a file that grows, and a program's output:
+  logtop -g example
+  logtop /var/log/apache2/access.log
+  zcat access.log.1.gz | logtop --json
+See logtop(1)."
 )]
 pub(crate) struct Args {
     /// Files to follow from their end; - is stdin

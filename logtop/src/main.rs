@@ -19,15 +19,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use crossterm::event::{self, Event, KeyEventKind};
 use group::Address;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use subscriber::{Input, Subscriber};
-use unixproc::exit::{self, Failure, print};
-use unixproc::log;
+use unixproc::exit::{self, Failure};
 use unixproc::signal::{Signal, Signals};
+use unixproc::{log, options};
 
 use crate::args::Args;
 use crate::input::{More, Source};
@@ -48,12 +47,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Failure> {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => {
-            return Err(Failure::usage(&error.render().to_string()));
-        }
-        Err(help) => return print(&help.render().to_string()),
+    let Some(args) = options::from_env::<Args>()? else {
+        return Ok(exit::DONE);
     };
     // What is logged would be written across the screen.
     log::init("logtop", log::Level::from_flags(0, true));

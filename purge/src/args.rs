@@ -5,7 +5,11 @@ use group::GroupName;
 
 /// Purge URLs from every cache of the group, and wait until all have confirmed.
 #[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(help_triggers("-h", "--help"))]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "{command_name} --expect 2 http://www.example.com/logo.gif",
+    note = "See purge(1)."
+)]
 pub(crate) struct Args {
     /// groupd's socket: a path, a port, or PORT@HOST
     #[argh(option, short = 's', arg_name = "address")]

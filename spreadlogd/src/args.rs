@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::Parser;
 
 /// Writes the log lines that travel on the bus into files.
 #[derive(Debug, Parser)]
 #[command(
     name = "spreadlogd",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+    after_help = "\
+Examples, a file and a pipe:
+  spreadlogd -c /etc/covey/spreadlogd.conf
+  spreadlogd -g example -o - | awk '$9 >= 500'
+See spreadlogd(8) and spreadlogd.conf(5)."
 )]
 pub(crate) struct Args {
     /// Configuration file [default: /etc/covey/spreadlogd.conf]
@@ -36,10 +38,6 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADDRESS")]
     pub(crate) socket: Option<String>,
 
-    /// Check the configuration and exit
-    #[arg(short = 't', long)]
-    pub(crate) check: bool,
-
     /// Compare FILEs of kept logs with what was written, and with each other
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["group", "check"])]
     pub(crate) verify: Vec<PathBuf>,
@@ -48,31 +46,19 @@ pub(crate) struct Args {
     #[arg(value_names = ["forget", "NAME"], num_args = 2, hide = true, conflicts_with = "group")]
     pub(crate) request: Vec<String>,
 
-    /// Write the process number into FILE
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) pidfile: Option<PathBuf>,
-
-    /// Go into the background
-    #[arg(long, overrides_with = "foreground")]
-    pub(crate) daemonize: bool,
-
     /// Stay in the foreground, as is the default
     #[arg(short = 'D', overrides_with = "daemonize")]
     pub(crate) foreground: bool,
 
-    /// Log more (may be repeated)
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Log warnings and errors only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) daemon: unixproc::daemon::Options,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use unixproc::options;
 
     #[test]
     fn the_definition_is_sound() {
@@ -81,13 +67,15 @@ mod tests {
 
     #[test]
     fn the_spellings_of_gnu() {
-        let args = Args::parse_from(["spreadlogd", "-gexample", "--group=b", "-o-", "-vvq", "-D"]);
+        let parse = |line: &str| options::parse::<Args>(line.split(' ')).unwrap();
+        let args = parse("spreadlogd -gexample --group=b -o- -vvq -D");
         assert_eq!(args.group, ["example", "b"]);
         assert_eq!(args.output, "-");
-        assert_eq!((args.verbose, args.quiet, args.daemonize), (2, true, false));
-        let args = Args::parse_from(["spreadlogd", "-c", "a", "--conf=b", "-tD", "--daemonize"]);
+        assert!(args.daemon.quiet && !args.daemon.daemonize);
+        let args = parse("spreadlogd -c a --conf=b -tD --daemonize");
         assert_eq!(args.config, Some("b".into()));
-        assert!(args.check && args.daemonize);
+        assert!(args.daemon.check && args.daemon.daemonize && !args.foreground);
+        assert!(!parse("spreadlogd --daemonize -D").daemon.daemonize);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use group::{Address, AddressError, GroupName};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use status::ControlServer;
+use unixproc::daemon::Process;
 use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
@@ -70,7 +71,6 @@ pub(crate) struct Daemon {
     bus_count: usize,
     outputs: Outputs,
     housekeeping_at: Instant,
-    alive_at: Option<Instant>,
     /// Whether the bus is not read because too much waits to be written.
     full: bool,
     full_throttle: log::Throttle,
@@ -85,24 +85,18 @@ impl Daemon {
     /// # Errors
     /// A file cannot be opened, an address makes no sense, or there are no descriptors left.
     pub(crate) fn new(
+        process: Process,
         config: Config,
         config_path: Option<PathBuf>,
         socket: Option<String>,
     ) -> anyhow::Result<Daemon> {
+        let Process { signals, notify } = process;
         let poll = Poll::new()?;
-        let signals = Signals::install(&[
-            Signal::Hangup,
-            Signal::Terminate,
-            Signal::Interrupt,
-            Signal::User1,
-            Signal::Child,
-        ])?;
         poll.registry().register(
             &mut SourceFd(&signals.as_raw_fd()),
             SIGNALS,
             Interest::READABLE,
         )?;
-        let notify = Notify::from_env()?;
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let outputs = {
             let pipe_bytes_max = config.queue_bytes_max / 2;
@@ -127,7 +121,6 @@ impl Daemon {
             bus_count: 0,
             outputs,
             housekeeping_at: now + HOUSEKEEPING,
-            alive_at: notify.watchdog_interval().map(|interval| now + interval),
             notify,
             full: false,
             full_throttle: log::Throttle::new(FULL_REPORT_INTERVAL),
@@ -153,7 +146,7 @@ impl Daemon {
     pub(crate) fn announce(&self) {
         let groups: usize = self.config.buses.iter().map(|bus| bus.logs.len()).sum();
         let config = self.config_path.as_ref();
-        let config = config.map_or("-".to_owned(), |path| path.display().to_string());
+        let config = config.map_or("built-in".to_owned(), |path| path.display().to_string());
         let fields: log::Fields = &[("config", &config), ("logs", &groups)];
         log::notice("ready", fields);
         self.notify.ready();
@@ -224,12 +217,7 @@ impl Daemon {
             self.outputs.close_idle(now);
             self.housekeeping_at = now + HOUSEKEEPING;
         }
-        if let Some(interval) = self.notify.watchdog_interval()
-            && self.alive_at.is_some_and(|at| at <= now)
-        {
-            self.notify.alive();
-            self.alive_at = Some(now + interval);
-        }
+        self.notify.alive(now);
     }
 
     /// Stops reading the bus when the queues are full, until half of what they hold is written.
@@ -263,7 +251,7 @@ impl Daemon {
             .filter(|_| self.stop_by.is_none());
         let times = [
             Some(self.housekeeping_at),
-            self.alive_at,
+            self.notify.alive_at(),
             self.stop_by,
             self.outputs.next_retry(),
         ];

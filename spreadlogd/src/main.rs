@@ -21,14 +21,13 @@ mod span;
 mod stamp;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use group::Address;
-use unixproc::exit::{self, Failure, print};
-use unixproc::pidfile::Pidfile;
-use unixproc::{background, log};
+use unixproc::exit::{self, Failure};
+use unixproc::signal::{self, Signal};
+use unixproc::{daemon as process, options};
 
 use crate::args::Args;
 use crate::config::Config;
@@ -41,24 +40,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Failure> {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => {
-            return Err(Failure::usage(&error.render().to_string()));
-        }
-        Err(help) => return print(&help.render().to_string()),
+    let Some(args) = options::from_env::<Args>()? else {
+        return Ok(exit::DONE);
     };
-    log::init(
-        "spreadlogd",
-        log::Level::from_flags(args.verbose, args.quiet),
-    );
+    args.daemon.init_log("spreadlogd");
     let (config, path) = read_config(&args)?;
     for bus in &config.buses {
-        Address::find(args.socket.as_deref(), bus.address.as_deref())
-            .map_err(|error| Failure::new(exit::USAGE, error))?;
+        Address::find(args.socket.as_deref(), bus.address.as_deref()).map_err(Failure::fatal)?;
     }
-    if args.check {
-        return print("configuration ok\n");
+    if args.daemon.check {
+        return process::configuration_ok();
     }
     if !args.verify.is_empty() {
         return verify::run(&config, &args.verify);
@@ -71,24 +62,15 @@ fn run() -> Result<u8, Failure> {
             return Err(Failure::usage(&message));
         }
     }
+    let mut caught = signal::DAEMON.to_vec();
+    caught.push(Signal::Child);
+    let (mut instance, process) = args.daemon.start(&caught)?;
     // Everything that can be wrong with files and addresses ends the program before it is ready.
-    let background = match args.daemonize {
-        true => Some(background::detach().map_err(|error| Failure::new(exit::FAILED, error))?),
-        false => None,
-    };
-    let failed = |error: anyhow::Error| Failure::new(exit::FAILED, error);
-    let mut daemon = Daemon::new(config, path, args.socket).map_err(failed)?;
-    let pidfile = args.pidfile.as_deref().map(Pidfile::create).transpose();
-    let _pidfile = pidfile.map_err(|error| Failure::new(exit::FAILED, error))?;
-    if let Some(background) = background {
-        background
-            .ready()
-            .map_err(|error| Failure::new(exit::FAILED, error))?;
-    }
+    let daemon = Daemon::new(process, config, path, args.socket);
+    let mut daemon = daemon.map_err(Failure::failed)?;
+    instance.ready()?;
     daemon.announce();
-    daemon
-        .run()
-        .map_err(|error| Failure::new(exit::FAILED, error))
+    daemon.run().map_err(Failure::failed)
 }
 
 /// The configuration, and the file that it stands in.
@@ -97,18 +79,10 @@ fn read_config(args: &Args) -> Result<(Config, Option<PathBuf>), Failure> {
         let config = Config::from_options(&args.group, &args.output);
         return Ok((config.map_err(|message| Failure::usage(&message))?, None));
     }
-    let path = match &args.config {
-        Some(path) => path.clone(),
-        None if Path::new(DEFAULT_CONFIG).exists() => PathBuf::from(DEFAULT_CONFIG),
-        None => {
-            let message = format!("there is no {DEFAULT_CONFIG}: give --config or --group");
-            return Err(Failure::usage(&message));
-        }
+    let Some(path) = conf::choose(args.config.as_deref(), DEFAULT_CONFIG) else {
+        let message = format!("there is no {DEFAULT_CONFIG}: give --config or --group");
+        return Err(Failure::usage(&message));
     };
-    let text = conf::load(&path).map_err(|errors| Failure::new(exit::USAGE, errors))?;
-    let config = Config::parse(&path.display().to_string(), &text);
-    Ok((
-        config.map_err(|errors| Failure::new(exit::USAGE, errors))?,
-        Some(path),
-    ))
+    let config = conf::read(&path, Config::parse).map_err(Failure::fatal)?;
+    Ok((config, Some(path)))
 }

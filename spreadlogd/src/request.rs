@@ -48,7 +48,7 @@ pub(crate) fn forget(config: &Config, name: &str) -> Result<u8, Failure> {
         .ok_or_else(|| Failure::usage("forget needs a configuration with Loggers"))?;
     let answer = ask(&path, &Request::Forget(name.to_owned()))?;
     let text = format!("{name} is forgotten in: {}\n", answer.groups.join(", "));
-    crate::print(&text)
+    exit::print(&text)
 }
 
 fn ask(path: &Path, request: &Request) -> Result<Answer, Failure> {

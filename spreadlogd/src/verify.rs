@@ -89,7 +89,7 @@ pub(crate) fn run(config: &Config, files: &[PathBuf]) -> Result<u8, Failure> {
             }
         }
     }
-    crate::print(&out)?;
+    exit::print(&out)?;
     Ok(findings.status())
 }
 

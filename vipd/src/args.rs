@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::Parser;
 
 /// Holds a share of the public addresses, and takes over those of hosts that are gone.
 #[derive(Debug, Parser)]
 #[command(
     name = "vipd",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+    after_help = "\
+Example, the file checked first:
+  vipd -c /etc/covey/wackamole.conf -t
+  vipd -c /etc/covey/wackamole.conf
+It needs CAP_NET_ADMIN and CAP_NET_RAW. See vipd(8), wackamole.conf(5) and vipctl(8)."
 )]
 pub(crate) struct Args {
     /// Configuration file [default: /etc/covey/wackamole.conf]
@@ -22,29 +24,12 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADDRESS")]
     pub(crate) socket: Option<String>,
 
-    /// Check the configuration and exit
-    #[arg(short = 't', long)]
-    pub(crate) check: bool,
-
-    /// Write the process number into FILE
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) pidfile: Option<PathBuf>,
-
-    /// Go into the background
-    #[arg(long)]
-    pub(crate) daemonize: bool,
-
     /// Remove addresses that a vipd has left behind, and exit
     #[arg(long)]
     pub(crate) purge: bool,
 
-    /// Log more (may be repeated)
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Log warnings and errors only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) daemon: unixproc::daemon::Options,
 
     /// Be the guardian of the vipd with this process number: what vipd starts beside itself
     #[arg(long, hide = true, value_name = "PID", requires = "group")]
@@ -63,13 +48,5 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn the_spellings_of_gnu() {
-        let args = Args::parse_from(["vipd", "-c", "a", "--conf=b", "-tvv", "-q", "--daemon"]);
-        assert_eq!(args.config, Some("b".into()));
-        assert!(args.check && args.quiet && args.daemonize);
-        assert_eq!(args.verbose, 2);
     }
 }

@@ -103,7 +103,6 @@ pub(crate) struct Daemon {
     look_at: Option<Instant>,
     retry_at: Instant,
     publish_at: Instant,
-    alive_at: Option<Instant>,
     /// When a drain ends by itself.
     drained_until: Option<Instant>,
     /// When pins end by themselves.
@@ -162,7 +161,7 @@ impl Daemon {
             Some(self.publish_at),
             self.look_at,
             self.removals.next_due(),
-            self.alive_at,
+            self.notify.alive_at(),
             self.stop_by,
             self.bus.retry_at(),
             self.schedule.next_due(),
@@ -208,12 +207,7 @@ impl Daemon {
         }
         self.publish(now);
         self.write_page();
-        if let Some(interval) = self.notify.watchdog_interval()
-            && self.alive_at.is_some_and(|at| at <= now)
-        {
-            self.notify.alive();
-            self.alive_at = Some(now + interval);
-        }
+        self.notify.alive(now);
     }
 
     /// Notes something for people.

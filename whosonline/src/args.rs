@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::Parser;
 use group::GroupName;
 use weblog::format::{Field, Format};
 use whosonline::hits::Rules;
@@ -16,9 +16,11 @@ use whosonline::replica::fnv1a;
 #[command(
     name = "whosonline",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{options}"
+    after_help = "\
+Example, users named by a cookie, and the page of all who are online:
+  whosonline --user SESSION --format '%h %t \"%r\" %>s %{SESSION}C' example
+  online top
+See whosonline(8) and online(1)."
 )]
 pub(crate) struct Args {
     /// The log group
@@ -93,25 +95,8 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) pages_max: u32,
 
-    /// Check the command line and exit
-    #[arg(short = 't', long)]
-    pub(crate) check: bool,
-
-    /// Write the process number into FILE
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) pidfile: Option<PathBuf>,
-
-    /// Go into the background
-    #[arg(long)]
-    pub(crate) daemonize: bool,
-
-    /// Log more (may be repeated)
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Log warnings and errors only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) daemon: unixproc::daemon::Options,
 }
 
 impl Args {

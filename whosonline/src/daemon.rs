@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::json;
 use status::{ControlServer, HttpAnswer, HttpRequest, HttpServer};
 use subscriber::{Input, Position, Subscriber};
+use unixproc::daemon::Process;
 use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
@@ -44,7 +45,6 @@ pub(crate) struct Daemon {
     poll: Poll,
     signals: Signals,
     notify: Notify,
-    alive_at: Option<Instant>,
     subscriber: Subscriber,
     control: ControlServer,
     http: Option<HttpServer>,
@@ -69,19 +69,15 @@ impl Daemon {
     /// # Errors
     /// A socket cannot be opened, or there are no descriptors left.
     pub(crate) fn new(
+        process: Process,
         args: &Args,
         rules: Rules,
         replicas: GroupName,
         address: Address,
     ) -> anyhow::Result<Daemon> {
+        let Process { signals, notify } = process;
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let signals = Signals::install(&[
-            Signal::Hangup,
-            Signal::Terminate,
-            Signal::Interrupt,
-            Signal::User1,
-        ])?;
         registry.register(
             &mut SourceFd(&signals.as_raw_fd()),
             SIGNALS,
@@ -98,11 +94,9 @@ impl Daemon {
                 .with_context(|| format!("cannot listen at {address}"))
         });
         let (http, historic) = (http.transpose()?, historic.transpose()?);
-        let notify = Notify::from_env()?;
         let now = Instant::now();
         Ok(Daemon {
             signals,
-            alive_at: notify.watchdog_interval().map(|interval| now + interval),
             notify,
             subscriber: Subscriber::new(address, "wo", args.group, BUS, now).with_aside(replicas),
             control,
@@ -174,7 +168,7 @@ impl Daemon {
         }
         let times = [
             Some(self.event_at),
-            self.alive_at,
+            self.notify.alive_at(),
             self.subscriber.retry_at(),
             self.core.replica.poll_timeout(),
         ];
@@ -253,12 +247,7 @@ impl Daemon {
             self.status_at = now + STATUS_INTERVAL;
             self.publish_status();
         }
-        if let Some(interval) = self.notify.watchdog_interval()
-            && self.alive_at.is_some_and(|at| at <= now)
-        {
-            self.notify.alive();
-            self.alive_at = Some(now + interval);
-        }
+        self.notify.alive(now);
     }
 
     fn publish_status(&mut self) {
@@ -272,7 +261,7 @@ impl Daemon {
             "lines": counts.lines,
             "unparsed": counts.unparsed,
         });
-        let group: GroupName = "covey.status".parse().expect("a group's name");
+        let group: GroupName = status::STATUS_GROUP.parse().expect("a group's name");
         self.subscriber
             .send(group.name(), status.to_string().as_bytes());
     }

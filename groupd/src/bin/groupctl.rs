@@ -24,9 +24,8 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::error::ErrorKind;
-use unixproc::exit::{self, Failure, print};
+use unixproc::exit::{self, Failure};
+use unixproc::options;
 
 use args::{Args, Command};
 
@@ -35,9 +34,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Failure> {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return answer_usage(&error),
+    let Some(args) = options::from_env::<Args>()? else {
+        return Ok(exit::DONE);
     };
     let place = args.place;
     match args.command {
@@ -48,17 +46,5 @@ fn run() -> Result<u8, Failure> {
         Command::Send(send) => send::run(&place, &send),
         Command::Flood(flood) => flood::run(&place, &flood),
         Command::Keygen(keygen) => keygen::run(&keygen),
-    }
-}
-
-/// Help and version go to stdout; anything else is wrong usage.
-fn answer_usage(error: &clap::Error) -> Result<u8, Failure> {
-    let text = error.to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print(&text)?;
-            Ok(exit::DONE)
-        }
-        _ => Err(Failure::usage(&text)),
     }
 }

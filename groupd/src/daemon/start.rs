@@ -13,8 +13,8 @@ use status::ControlServer;
 use totem::Totem;
 use totem::time::Time;
 use totem::view::Incarnation;
+use unixproc::daemon::Process;
 use unixproc::log;
-use unixproc::ready::Notify;
 use unixproc::signal::Signals;
 
 use super::{
@@ -60,11 +60,11 @@ impl Source {
 }
 
 fn config_file(path: &Path) -> anyhow::Result<Config> {
-    let text = conf::load(path)?;
-    let name = path.display().to_string();
-    let config = config::parse(&name, &text)?;
-    config.check_machine(&name)?;
-    Ok(config)
+    Ok(conf::read(path, |name, text| {
+        let config = config::parse(name, text)?;
+        config.check_machine(name)?;
+        Ok(config)
+    })?)
 }
 
 impl Daemon {
@@ -75,8 +75,7 @@ impl Daemon {
         me: usize,
         socket: Option<&str>,
         inherited: Vec<OwnedFd>,
-        signals: Signals,
-        notify: Notify,
+        Process { signals, notify }: Process,
     ) -> anyhow::Result<Daemon> {
         for ignored in &config.settings.ignored {
             log::notice("directive-ignored", &[("reason", ignored)]);
@@ -108,7 +107,6 @@ impl Daemon {
             .with_context(|| path.display().to_string())?;
         listen::give_to_group(&path, &config.settings)?;
         let now = Time(0);
-        let watchdog_at = notify.watchdog_interval().map(|_| now);
         let offload = ports.offloads();
         let open = !sealed && !config.layout(me).local.ip().is_loopback();
         Ok(Daemon {
@@ -136,7 +134,6 @@ impl Daemon {
             listeners_ready: true,
             offload,
             accept_at: None,
-            watchdog_at,
             open_at: open.then_some(now),
             stop: Stop::Running,
         })

@@ -12,11 +12,12 @@ use unixproc::exit::{Failure, USAGE};
 #[command(
     name = "groupctl",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    disable_help_subcommand = true,
-    arg_required_else_help = false,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{all-args}"
+    after_help = "\
+Examples, where daemons and clients see each other:
+  groupctl status
+  groupctl join example --membership
+  echo hello | groupctl send example
+See groupctl(8)."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

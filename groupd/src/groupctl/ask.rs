@@ -6,7 +6,7 @@ use std::time::Duration;
 use groupd::control;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use unixproc::exit::{DONE, FAILED, Failure, USAGE};
+use unixproc::exit::{DONE, FAILED, Failure, USAGE, print};
 
 use crate::args::{Groups, Members, Place, Status};
 use crate::text::printable;
@@ -18,7 +18,7 @@ const MEMBERSHIPS_MAX: u32 = 20;
 
 pub(crate) fn status(place: &Place, args: &Status) -> Result<u8, Failure> {
     let status: control::Status = ask(place, &control::Request::Status)?;
-    crate::print(&if args.json {
+    print(&if args.json {
         json(&status)
     } else {
         status_text(&status)
@@ -37,7 +37,7 @@ pub(crate) fn groups(place: &Place, args: &Groups) -> Result<u8, Failure> {
             break;
         }
     }
-    crate::print(&if args.json {
+    print(&if args.json {
         json(&groups)
     } else {
         groups_text(&groups)
@@ -48,7 +48,7 @@ pub(crate) fn groups(place: &Place, args: &Groups) -> Result<u8, Failure> {
 /// Ends with the honest no if nobody is in the group.
 pub(crate) fn members(place: &Place, args: &Members) -> Result<u8, Failure> {
     let members = ask_members(place, &args.group.to_string())?;
-    crate::print(&if args.json {
+    print(&if args.json {
         json(&members)
     } else {
         members_text(&members)

@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 use group::{Event, Membership, Message, Name, SendError, Service, Session};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use unixproc::exit::{DONE, FAILED, Failure};
+use unixproc::exit::{DONE, FAILED, Failure, print};
 
 use crate::args::{Flood, Place};
 use crate::report::{Latencies, Received, Report};
@@ -32,7 +32,7 @@ pub(crate) fn run(place: &Place, args: &Flood) -> Result<u8, Failure> {
     } else {
         report.text()
     };
-    crate::print(&text)?;
+    print(&text)?;
     Ok(DONE)
 }
 

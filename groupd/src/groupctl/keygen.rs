@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use unixproc::exit::{DONE, FAILED, Failure, USAGE};
+use unixproc::exit::{DONE, FAILED, Failure, USAGE, print};
 
 use crate::args::Keygen;
 use crate::text::hex;
@@ -20,12 +20,12 @@ pub(crate) fn run(args: &Keygen) -> Result<u8, Failure> {
     let path = &args.file;
     if path == Path::new("-") {
         let key = random_key().map_err(|error| Failure::new(USAGE, error))?;
-        crate::print(&format!("{key}\n"))?;
+        print(&format!("{key}\n"))?;
         return Ok(DONE);
     }
     match write_key(path) {
         Ok(()) => {
-            crate::print(&format!(
+            print(&format!(
                 "{}: copy it to every daemon of the ring\n",
                 path.display()
             ))?;

@@ -13,6 +13,7 @@ use imgcache::control::{Request, Show, Site, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unixproc::exit::{self, DONE, FAILED, Failure, USAGE};
+use unixproc::options;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,8 +23,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[command(
     name = "imgcachectl",
     version,
-    args_override_self = true,
-    infer_long_args = true
+    after_help = "\
+Examples:
+  imgcachectl status
+  imgcachectl show http://www.example.com/logo.gif
+See imgcachectl(8)."
 )]
 struct Args {
     /// imgcache's control socket
@@ -63,12 +67,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Failure> {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => {
-            return Err(Failure::usage(&error.render().to_string()));
-        }
-        Err(help) => return print(&help.render().to_string(), DONE),
+    let Some(args) = options::from_env::<Args>()? else {
+        return Ok(DONE);
     };
     match &args.command {
         Command::Status => {

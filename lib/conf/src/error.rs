@@ -1,15 +1,9 @@
 //! What is wrong with a file, and where.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
 
 /// Bound: this many errors of a file are reported, the others counted.
 const REPORTED_MAX: usize = 20;
-
-/// Bound: a larger file is not a configuration.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,27 +67,3 @@ impl fmt::Display for Errors {
 }
 
 impl std::error::Error for Errors {}
-
-/// The text of a file, at most 1 MiB of UTF-8.
-///
-/// # Errors
-/// It cannot be read, is longer, or is no text.
-pub fn load(path: &Path) -> Result<String, Errors> {
-    let fail =
-        |line, message| Errors::new(&path.display().to_string(), vec![Error { line, message }]);
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| fail(0, format!("cannot read it: {error}")))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(fail(
-            0,
-            format!("too long, at most {FILE_BYTES_MAX} bytes are read"),
-        ));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count() as u32;
-        fail(line, "not UTF-8".to_owned())
-    })
-}

@@ -36,9 +36,11 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod file;
 mod reader;
 mod word;
 
-pub use error::{Error, Errors, load};
+pub use error::{Error, Errors};
+pub use file::{choose, read};
 pub use reader::{Dialect, Next, Reader};
 pub use word::Word;

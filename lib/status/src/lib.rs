@@ -30,6 +30,10 @@ pub use connections::{Connections, Step, Unread};
 pub use http::{HTTP_CONNECTIONS_MAX, HttpAnswer, HttpRequest, HttpServer, REQUEST_HEAD_BYTES_MAX};
 pub use server::{CONNECTIONS_MAX, ControlServer, REQUEST_BYTES_MAX};
 
+/// The group of the bus in which programs say how they are: one line of JSON each, on change and
+/// every few seconds.
+pub const STATUS_GROUP: &str = "covey.status";
+
 /// The answer to what could not be done or understood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -37,6 +37,16 @@ impl Failure {
         }
     }
 
+    /// Ends with [`FAILED`]: what a daemon could not do at run time.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+        Failure::new(FAILED, error)
+    }
+
+    /// Ends with [`USAGE`]: a wrong configuration, or what is fatal to a tool.
+    pub fn fatal(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+        Failure::new(USAGE, error)
+    }
+
     /// Ends with code 2 and a pointer to `--help`.
     ///
     /// Takes clap's rendered errors as they are: `error: ` is taken off, and what follows the

@@ -1,7 +1,7 @@
 //! The file that holds a daemon's process number, for those who run daemons the old way.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,13 +17,16 @@ pub struct Pidfile {
 }
 
 impl Pidfile {
-    /// Writes this process's number into the file, to be called once the program is ready.
+    /// Takes the file for this process and for those that it forks, and empties it.
+    ///
+    /// To be called before anything that a second daemon must not do.
     ///
     /// # Errors
     /// `AddrInUse` if another process holds it; otherwise it cannot be created or written.
-    pub fn create(path: &Path) -> io::Result<Pidfile> {
+    pub fn claim(path: &Path) -> io::Result<Pidfile> {
         loop {
             let mut file = OpenOptions::new()
+                .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
@@ -31,17 +34,12 @@ impl Pidfile {
                 .open(path)?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let message =
-                        format!("{}: another process holds this pid file", path.display());
-                    return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
-                }
+                Err(TryLockError::WouldBlock) => return Err(held(&mut file)),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
             // Its last owner may have removed it between our open and our lock.
             if fs::metadata(path).is_ok_and(|named| same_file(&named, &file)) {
                 file.set_len(0)?;
-                writeln!(file, "{}", std::process::id())?;
                 return Ok(Pidfile {
                     path: path.to_owned(),
                     file,
@@ -49,6 +47,26 @@ impl Pidfile {
             }
         }
     }
+
+    /// Writes this process's number into the file, to be called once the program is ready.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        writeln!(self.file, "{}", std::process::id())
+    }
+}
+
+/// Names the process that holds the file, if it has written its number already.
+fn held(file: &mut File) -> io::Error {
+    let mut text = String::new();
+    let mut message = "another process holds this pid file".to_owned();
+    let number = file.take(32).read_to_string(&mut text).ok();
+    if let Some(number) = number.and_then(|_| text.trim().parse::<u32>().ok()) {
+        message.push_str(&format!(", {number}"));
+    }
+    io::Error::new(io::ErrorKind::AddrInUse, message)
 }
 
 fn same_file(named: &fs::Metadata, file: &File) -> bool {
@@ -73,15 +91,16 @@ mod tests {
     fn held_once_and_removed_at_the_end() {
         let path = std::env::temp_dir().join(format!("covey-pidfile-{}", std::process::id()));
         fs::write(&path, "left over by a crash\n").unwrap();
-        let pidfile = Pidfile::create(&path).unwrap();
-        assert_eq!(
-            fs::read_to_string(&path).unwrap(),
-            format!("{}\n", std::process::id())
-        );
-        assert_eq!(
-            Pidfile::create(&path).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        let mut pidfile = Pidfile::claim(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        let error = Pidfile::claim(&path).unwrap_err();
+        assert_eq!(error.to_string(), "another process holds this pid file");
+        pidfile.write().unwrap();
+        let id = std::process::id();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{id}\n"));
+        let error = Pidfile::claim(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().ends_with(&format!("file, {id}")));
         drop(pidfile);
         assert!(!path.exists());
     }
@@ -89,7 +108,7 @@ mod tests {
     #[test]
     fn a_file_that_took_the_place_stays() {
         let path = std::env::temp_dir().join(format!("covey-pidfile-2-{}", std::process::id()));
-        let pidfile = Pidfile::create(&path).unwrap();
+        let pidfile = Pidfile::claim(&path).unwrap();
         let other = path.with_extension("other");
         fs::write(&other, "1\n").unwrap();
         fs::rename(&other, &path).unwrap();

@@ -6,14 +6,16 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Tells the service manager how the program is doing; does nothing where there is none.
 #[derive(Debug)]
 pub struct Notify {
     /// None without a service manager.
     socket: Option<UnixDatagram>,
+    /// How often the manager wants to hear of the loop: half of what it allows.
     watchdog: Option<Duration>,
+    alive_at: Option<Instant>,
 }
 
 impl Notify {
@@ -29,7 +31,11 @@ impl Notify {
             env::var("WATCHDOG_USEC").ok().as_deref(),
             env::var("WATCHDOG_PID").ok().as_deref(),
         );
-        Ok(Notify { socket, watchdog })
+        Ok(Notify {
+            socket,
+            watchdog,
+            alive_at: watchdog.map(|_| Instant::now()),
+        })
     }
 
     /// The program does its work from now on; also the end of a reload.
@@ -50,15 +56,18 @@ impl Notify {
         self.send("STOPPING=1");
     }
 
-    /// The loop is alive; to be called by the loop itself, every
-    /// [`watchdog_interval`](Notify::watchdog_interval).
-    pub fn alive(&self) {
-        self.send("WATCHDOG=1");
+    /// The loop is alive; to be called by the loop itself, in each turn. The manager hears of it as
+    /// often as it wants to.
+    pub fn alive(&mut self, now: Instant) {
+        if self.alive_at.is_some_and(|at| at <= now) {
+            self.send("WATCHDOG=1");
+            self.alive_at = self.watchdog.map(|interval| now + interval);
+        }
     }
 
-    /// How often [`alive`](Notify::alive) is due: half of what the manager allows, if it watches.
-    pub fn watchdog_interval(&self) -> Option<Duration> {
-        self.watchdog
+    /// When [`alive`](Notify::alive) is due, if the manager watches: the loop sleeps no longer.
+    pub fn alive_at(&self) -> Option<Instant> {
+        self.alive_at
     }
 
     fn send(&self, message: &str) {
@@ -118,6 +127,7 @@ mod tests {
         let notify = Notify {
             socket: Some(connect(OsStr::new(&format!("@{name}"))).unwrap()),
             watchdog: None,
+            alive_at: None,
         };
         notify.ready();
         assert_eq!(received(&listener), "READY=1");
@@ -129,6 +139,25 @@ mod tests {
         assert!(microseconds.parse::<u64>().unwrap() > 0);
         notify.stopping();
         assert_eq!(received(&listener), "STOPPING=1");
+    }
+
+    #[test]
+    fn the_watchdog_hears_of_the_loop_when_it_is_due() {
+        let (ours, manager) = UnixDatagram::pair().unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let (interval, start) = (Duration::from_secs(1), Instant::now());
+        let mut notify = Notify {
+            socket: Some(ours),
+            watchdog: Some(interval),
+            alive_at: Some(start),
+        };
+        notify.alive(start);
+        assert_eq!(received(&manager), "WATCHDOG=1");
+        notify.alive(start + interval / 2);
+        assert!(manager.recv(&mut [0]).is_err(), "too early");
+        assert_eq!(notify.alive_at(), Some(start + interval));
+        notify.alive(start + interval);
+        assert_eq!(received(&manager), "WATCHDOG=1");
     }
 
     #[test]

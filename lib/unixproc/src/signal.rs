@@ -45,6 +45,14 @@ impl Signal {
     }
 }
 
+/// What every daemon catches.
+pub const DAEMON: [Signal; 4] = [
+    Signal::Hangup,
+    Signal::Terminate,
+    Signal::Interrupt,
+    Signal::User1,
+];
+
 /// The pipe's writing end, for the handler; -1 before the first [`Signals::install`].
 static WRITER: AtomicI32 = AtomicI32::new(-1);
 

@@ -4,10 +4,15 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 use group::GroupName;
+use unixproc::daemon::Options;
 
 /// Delete pre-rendered pages when they are purged on the bus.
 #[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(help_triggers("-h", "--help"))]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "{command_name} --root /srv/www --allow '/news/*.html' imgcache",
+    note = "See purged(8)."
+)]
 pub(crate) struct Args {
     /// groupd's socket: a path, a port, or PORT@HOST
     #[argh(option, short = 's', arg_name = "address")]
@@ -25,11 +30,15 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "host")]
     pub(crate) site: Vec<String>,
 
-    /// write the process number into this file
+    /// check the command line and exit
+    #[argh(switch, short = 't')]
+    pub(crate) check: bool,
+
+    /// hold this file while running, with the process number in it
     #[argh(option, short = 'p', arg_name = "file")]
     pub(crate) pidfile: Option<PathBuf>,
 
-    /// go into the background
+    /// go into the background when ready
     #[argh(switch)]
     pub(crate) daemonize: bool,
 
@@ -47,11 +56,22 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The options that all daemons have.
+    pub(crate) fn daemon(&self) -> Options {
+        Options {
+            check: self.check,
+            pidfile: self.pidfile.clone(),
+            daemonize: self.daemonize,
+            verbose: self.verbose,
+            quiet: self.quiet,
+        }
+    }
+
     /// What argh does not check.
     ///
     /// # Errors
     /// What is wrong.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         if self.allow.is_empty() {
             return Err("nothing may be deleted: give --allow".to_owned());
         }
@@ -82,7 +102,7 @@ mod tests {
     fn check(line: &str) -> Result<(), String> {
         let words = line.split(' ').map(OsString::from);
         match argv::parse("purged", "0", words).map_err(|failure| format!("{failure:?}"))? {
-            Command::Run::<Args>(args) => args.check(),
+            Command::Run::<Args>(args) => args.validate(),
             Command::Print(text) => Err(text),
         }
     }

@@ -274,7 +274,7 @@ impl Bus {
     }
 
     /// Leaves in order: whoever waits for a confirmation knows that nothing more will be deleted.
-    pub(crate) fn leave(mut self) {
+    pub(crate) fn leave(&mut self) {
         if let Some(mut session) = self.session.take() {
             // The end of the connection says the same a little less politely.
             let _ = session.leave(self.group);

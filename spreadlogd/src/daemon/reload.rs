@@ -52,8 +52,7 @@ impl Daemon {
         let lines = |errors: conf::Errors| -> Vec<String> {
             errors.to_string().lines().map(str::to_owned).collect()
         };
-        let text = conf::load(path).map_err(lines)?;
-        let config = Config::parse(&path.display().to_string(), &text).map_err(lines)?;
+        let config = conf::read(path, Config::parse).map_err(lines)?;
         let addresses = self
             .addresses(&config)
             .map_err(|error| vec![error.to_string()])?;

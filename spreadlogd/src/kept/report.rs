@@ -9,9 +9,6 @@ use unixproc::log;
 use super::KeptLog;
 use super::writer::{Progress, Writer};
 
-/// The group that programs publish their status to.
-const STATUS_GROUP: &str = "covey.status";
-
 /// How often; and at once when a round opens or ends.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -40,7 +37,7 @@ impl KeptLog {
             "gap_bytes": self.logger.gap_bytes(),
             "missed_entries": counts.missed_entries,
         });
-        let group: group::GroupName = STATUS_GROUP.parse().expect("a group's name");
+        let group: group::GroupName = status::STATUS_GROUP.parse().expect("a group's name");
         if let Some(session) = self.link.session() {
             // A session that is lost is noticed when it is read.
             let _ = session.queue(Service::Fifo, &[group], 0, status.to_string().as_bytes());

@@ -175,9 +175,8 @@ impl Daemon {
     }
 
     fn read_config(&self) -> Result<Config, String> {
-        let text = conf::load(&self.config_path).map_err(|errors| errors.to_string())?;
-        let file = self.config_path.display().to_string();
-        let config = Config::parse(&file, &text).map_err(|errors| errors.to_string())?;
+        let config = conf::read(&self.config_path, Config::parse);
+        let config = config.map_err(|errors| errors.to_string())?;
         let same = |old: &Config, new: &Config| {
             (&old.group, &old.spread, &old.control, &old.node)
                 == (&new.group, &new.spread, &new.control, &new.node)

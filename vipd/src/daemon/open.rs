@@ -13,10 +13,9 @@ use group::Address;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Waker};
 use status::ControlServer;
+use unixproc::daemon::Process;
 use unixproc::log;
 use unixproc::priority::set_nice;
-use unixproc::ready::Notify;
-use unixproc::signal::{Signal, Signals};
 use vipd::announce::Schedule;
 use vipd::balance::Node;
 use vipd::capabilities;
@@ -51,19 +50,14 @@ impl Daemon {
     /// # Errors
     /// Another vipd answers at the control socket, or the kernel refuses what is needed.
     pub(crate) fn new(
+        process: Process,
         config: Config,
         config_path: PathBuf,
         socket: Option<&str>,
     ) -> anyhow::Result<Daemon> {
+        let Process { signals, notify } = process;
         let poll = Poll::new()?;
         let control = bind_control(&config, &poll)?;
-        let signals = Signals::install(&[
-            Signal::Hangup,
-            Signal::Terminate,
-            Signal::Interrupt,
-            Signal::User1,
-            Signal::Child,
-        ])?;
         let mut kernel = Kernel::open().context("no netlink socket")?;
         let watch = Watch::open().context("cannot watch interfaces")?;
         let wires = Wires::open().context("no packet socket, CAP_NET_RAW is needed")?;
@@ -90,13 +84,11 @@ impl Daemon {
         let mut takeover = Takeover::new(settings(&config, &node, able(&config, &links)));
         let held = inherit(&config, &mut kernel, &links, &mut takeover)
             .context("cannot remove addresses, CAP_NET_ADMIN is needed")?;
-        let notify = Notify::from_env()?;
         let now = Instant::now();
         let mut ward = Ward::new(address.clone(), config.group)?;
         ward.keep(now);
         Ok(Daemon {
             bus: Bus::new(address, config.group, config.retry_interval, BUS),
-            alive_at: notify.watchdog_interval().map(|interval| now + interval),
             sets: sets_by_address(&config),
             poll,
             waker,

@@ -54,7 +54,7 @@ impl Daemon {
             return;
         }
         self.publish_at = now + PUBLISH_INTERVAL;
-        let group = "covey.status".parse().expect("a group's name");
+        let group = status::STATUS_GROUP.parse().expect("a group's name");
         if !self.bus.send_to(group, 0, text.as_bytes()) {
             self.takeover.handle_bus_lost(now);
         }

@@ -22,7 +22,11 @@ const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 /// Ask whosonline who is online; without a page or option, how many.
 #[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(help_triggers("-h", "--help"))]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "{command_name} --top 10",
+    note = "See online(1)."
+)]
 struct Args {
     /// where whosonline listens; /run/whosonline/control if not given
     #[argh(option, short = 'c', arg_name = "path", default = "default_control()")]

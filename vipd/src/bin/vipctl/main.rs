@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unixproc::exit::{self, Failure, print};
+use unixproc::options;
 use vipd::config::Config;
 use vipd::control::{Done, Explanation, Log, Request, Status, Text, WhatIf};
 use vipd::history::Entry;
@@ -45,10 +46,11 @@ const DEFAULT_CONFIG: &str = "/etc/covey/wackamole.conf";
 #[command(
     name = "vipctl",
     version,
-    args_override_self = true,
-    infer_long_args = true,
-    disable_help_subcommand = true,
-    help_template = "{usage-heading} {usage}\n\n{about}\n\n{all-args}"
+    after_help = "\
+Examples:
+  vipctl status
+  vipctl move 192.0.2.1 web2
+See vipctl(8)."
 )]
 struct Args {
     /// Where vipd answers; otherwise what its file says
@@ -162,15 +164,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Failure> {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => {
-            return Err(Failure::usage(&error.render().to_string()));
-        }
-        Err(help) => {
-            print(&help.render().to_string())?;
-            return Ok(exit::DONE);
-        }
+    let Some(args) = options::from_env::<Args>()? else {
+        return Ok(exit::DONE);
     };
     if let Command::Import { file } = &args.command {
         return import_file(file);
@@ -345,16 +340,11 @@ fn control_path(args: &Args) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.control {
         return Ok(path.clone());
     }
-    let file = match &args.config {
-        Some(file) => file.as_path(),
-        None if Path::new(DEFAULT_CONFIG).exists() => Path::new(DEFAULT_CONFIG),
-        None => return Ok(PathBuf::from("/run/vipd/control")),
+    let Some(file) = conf::choose(args.config.as_deref(), DEFAULT_CONFIG) else {
+        return Ok(PathBuf::from("/run/vipd/control"));
     };
-    let config =
-        conf::load(file).and_then(|text| Config::parse(&file.display().to_string(), &text));
-    Ok(config
-        .map_err(|errors| Failure::new(exit::USAGE, errors))?
-        .control)
+    let config = conf::read(&file, Config::parse).map_err(Failure::fatal)?;
+    Ok(config.control)
 }
 
 fn ask<A: DeserializeOwned>(path: &Path, request: &Request) -> Result<A, Failure> {

@@ -71,6 +71,11 @@ fn loggers() {
 }
 
 #[test]
+fn backlog() {
+    tests::play("backlog.sh");
+}
+
+#[test]
 fn spool() {
     tests::play("spool.sh");
 }
@@ -93,6 +98,11 @@ fn takeover_config() {
 #[test]
 fn takeover_links() {
     tests::play("takeover-links.sh");
+}
+
+#[test]
+fn takeover_trace() {
+    tests::play("takeover-trace.sh");
 }
 
 #[test]

@@ -1,114 +1,119 @@
 //! The way to the loggers without a spool: sends what the outbox says, hears its own markers.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use group::{
-    Address, Event, GroupName, Message, Options, ReceiveError, SendError, Service, Session,
+    Address, Event, GroupName, Link, Message, Name, Options, Received, SendError, Service, Session,
 };
-use mio::{Registry, Token, Waker};
+use mio::event;
+use mio::{Registry, Token};
+use unixproc::log;
 use weblog::stream::{Outbox, Outgoing};
-
-use crate::connection::Connection;
 
 /// Messages are handed to the socket in batches of about this size.
 const BATCH_BYTES: usize = 128 << 10;
 
+/// Bound: events taken from the session before the input has its turn.
+const EVENTS_MAX: usize = 256;
+
 /// The way to the loggers.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    connection: Connection,
+    link: Link,
     group: GroupName,
-    readable: bool,
 }
 
 impl Bus {
     /// Not connected yet; events of the session will have this token.
-    pub(crate) fn new(address: Address, group: GroupName, token: Token, waker: Arc<Waker>) -> Bus {
+    pub(crate) fn new(address: Address, group: GroupName, token: Token, now: Instant) -> Bus {
         let mut options = Options::new(address);
-        // A name that is too long is left to the daemon.
         options.name = format!("lp{}", std::process::id()).parse().ok();
         Bus {
-            connection: Connection::new(options, token, waker),
+            link: Link::new(options, b"lp", token, now),
             group,
-            readable: false,
         }
     }
 
     /// Whether there is a session.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connection.is_connected()
+        self.link.is_connected()
     }
 
-    /// When the next attempt to connect is due, if there is neither a session nor an attempt.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.connection.retry_at()
+    /// When [`connect`](Self::connect) is due, unless an event comes before.
+    pub(crate) fn connect_at(&self) -> Option<Instant> {
+        self.link.connect_at()
+    }
+
+    /// Whether there may be something to receive at once.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.link.is_readable()
     }
 
     /// Takes note of an event of the session's descriptor.
-    pub(crate) fn handle_event(&mut self) {
-        self.readable = true;
+    pub(crate) fn handle_event(&mut self, event: &event::Event) {
+        self.link.handle_event(event);
     }
 
     /// Goes on with opening the session.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        self.readable |= self.connection.connect(registry, now);
+        self.link.connect(registry, now);
     }
 
     /// Sends and receives what can be; gives how many bytes of input are newly confirmed.
     pub(crate) fn work(&mut self, outbox: &mut Outbox, now: Instant) -> u64 {
-        let Some(session) = self.connection.session() else {
-            return 0;
-        };
-        let mut confirmed = 0;
-        let result = receive(session, &mut self.readable, outbox, &mut confirmed)
-            .and_then(|()| send(session, self.group, outbox));
-        if confirmed > 0 {
-            self.connection.prove();
-        }
-        if let Err(error) = result {
-            self.connection.lose(&error, now);
+        let confirmed = self.receive(outbox, now);
+        if let Some(session) = self.link.session()
+            && let Err(error) = send(session, self.group, outbox)
+        {
+            self.link.lose(&error, now);
             outbox.handle_bus_lost();
         }
         confirmed
     }
 
+    /// Takes what the daemon has for us: our own markers, and perhaps what others send us, which
+    /// is ignored.
+    fn receive(&mut self, outbox: &mut Outbox, now: Instant) -> u64 {
+        let own = self.link.private_group();
+        let mut confirmed = 0;
+        for _ in 0..EVENTS_MAX {
+            match self.link.receive(now) {
+                Some(Received::Event(Event::Message(message))) => {
+                    if let Some(number) = marker(&message, own) {
+                        confirmed += outbox.handle_marker(number);
+                    }
+                }
+                Some(Received::Event(_)) => {}
+                Some(Received::Lost) => outbox.handle_bus_lost(),
+                None => break,
+            }
+        }
+        confirmed
+    }
+
     /// Ends the session in order.
-    pub(crate) fn disconnect(&mut self) {
-        self.connection.disconnect();
+    pub(crate) fn disconnect(&mut self, now: Instant) {
+        disconnect(&mut self.link, now);
     }
 }
-/// Takes what the daemon has for us: our own markers, and perhaps what others send us, which is
-/// ignored.
-fn receive(
-    session: &mut Session,
-    readable: &mut bool,
-    outbox: &mut Outbox,
-    confirmed: &mut u64,
-) -> Result<(), anyhow::Error> {
-    while *readable {
-        match session.try_receive() {
-            Ok(Some(Event::Message(message))) => {
-                if let Some(number) = marker(&message, session) {
-                    *confirmed += outbox.handle_marker(number);
-                }
-            }
-            Ok(Some(_)) | Err(ReceiveError::Membership(_)) => {}
-            Ok(None) => *readable = false,
-            Err(error) => return Err(error.into()),
-        }
+
+/// Ends a link's session in order; waits for the daemon.
+pub(crate) fn disconnect(link: &mut Link, now: Instant) {
+    if let Some(session) = link.close(now)
+        // Everything is confirmed, or given up: how the session ends does not matter.
+        && let Err(error) = session.disconnect()
+    {
+        log::debug("disconnect", &[("error", &error)]);
     }
-    Ok(())
 }
 
 /// The number of a marker, if the message is one of ours.
-fn marker(message: &Message, session: &Session) -> Option<u64> {
-    let own = message.sender == session.private_group();
+fn marker(message: &Message, own: Option<Name>) -> Option<u64> {
     let number = <[u8; 8]>::try_from(&message.data[..]).ok()?;
-    own.then(|| u64::from_be_bytes(number))
+    (own == Some(message.sender)).then(|| u64::from_be_bytes(number))
 }
 
-fn send(session: &mut Session, group: GroupName, outbox: &mut Outbox) -> Result<(), anyhow::Error> {
+fn send(session: &mut Session, group: GroupName, outbox: &mut Outbox) -> Result<(), SendError> {
     session.flush()?;
     while !session.wants_write() {
         let mut batch_bytes = 0;

@@ -11,7 +11,6 @@
 
 mod args;
 mod bus;
-mod connection;
 mod follow;
 mod intake;
 mod orphans;

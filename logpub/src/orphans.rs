@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
+use mio::event;
 use unixproc::log;
 
 use crate::outlet::{Outlet, report_lane};
@@ -39,8 +40,8 @@ impl Orphans {
     }
 
     /// Takes note of an event of the session's descriptor.
-    pub(crate) fn handle_event(&mut self) {
-        self.outlet.handle_event();
+    pub(crate) fn handle_event(&mut self, event: &event::Event) {
+        self.outlet.handle_event(event);
     }
 
     /// Looks for lanes at this time.
@@ -54,7 +55,7 @@ impl Orphans {
             return Some(self.look_at);
         }
         let received = self.outlet.is_readable().then_some(now);
-        received.or(self.outlet.retry_at())
+        received.or(self.outlet.connect_at())
     }
 
     /// Whether no lane was found the last time, and it is not time to look again.
@@ -107,7 +108,7 @@ impl Orphans {
         self.put_off.retain(|_, at| *at > now);
         match self.find(spool, own, now) {
             Ok(true) => {}
-            Ok(false) => self.outlet.hang_up(),
+            Ok(false) => self.outlet.hang_up(now),
             Err(error) => {
                 if self.throttle.admit(now).is_some() {
                     log::warning("spool-unreadable", &[("error", &error)]);

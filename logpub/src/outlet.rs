@@ -1,18 +1,19 @@
 //! From a lane to the loggers: one session, and one lane at a time.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use group::{
-    Address, Cause, Event, GroupName, Name, Options, PrivateName, ReceiveError, Service, Session,
+    Address, Cause, Event, GroupName, Link, Name, Options, PrivateName, Received, SendError,
+    Service,
 };
-use mio::{Registry, Token, Waker};
+use mio::event;
+use mio::{Registry, Token};
 use unixproc::log;
 use weblog::stream::{Gap, PUBLISHER_MARK, Publisher, PublisherAction, SessionName};
 
-use crate::connection::Connection;
+use crate::bus::disconnect;
 use crate::spool::{Contents, LaneReader, hex};
 
 /// Bound: events taken from a session before the input has its turn.
@@ -21,11 +22,10 @@ const EVENTS_MAX: usize = 256;
 /// A session that publishes lanes.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    connection: Connection,
+    link: Link,
     group: GroupName,
     /// The group of what is not log lines.
     control: GroupName,
-    readable: bool,
     /// Who is in the control group, as far as this session knows.
     members: Option<Vec<SessionName>>,
     lane: Option<Lane>,
@@ -44,25 +44,24 @@ impl Outlet {
     /// other outlet.
     ///
     /// # Errors
-    /// The group's name is too long for a control group; there is no randomness.
+    /// The group's name is too long for a control group.
     pub(crate) fn new(
         address: Address,
         group: GroupName,
         suffix: &str,
         token: Token,
-        waker: Arc<Waker>,
+        now: Instant,
     ) -> anyhow::Result<Outlet> {
         let control = GroupName::new(&[group.name().as_bytes(), b"~"].concat())?;
         let mut options = Options::new(address);
         options.membership = true;
-        options.name = Some(private_name(&format!("{}{suffix}", std::process::id()))?);
-        let mut connection = Connection::new(options, token, waker);
-        connection.set_spare_name(random_name()?);
+        let mark = char::from(PUBLISHER_MARK);
+        let name = format!("{mark}{}{suffix}", std::process::id());
+        options.name = Some(PrivateName::new(name.as_bytes())?);
         Ok(Outlet {
-            connection,
+            link: Link::new(options, &[PUBLISHER_MARK], token, now),
             group,
             control,
-            readable: false,
             members: None,
             lane: None,
             buffer: BytesMut::new(),
@@ -136,22 +135,22 @@ impl Outlet {
 
     /// Whether there is a session.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connection.is_connected()
+        self.link.is_connected()
     }
 
-    /// When the next attempt to connect is due, if there is neither a session nor an attempt.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.connection.retry_at()
+    /// When [`work`](Self::work) is due for the session's sake, unless an event comes before.
+    pub(crate) fn connect_at(&self) -> Option<Instant> {
+        self.link.connect_at()
     }
 
     /// Whether there may be something to receive at once.
     pub(crate) fn is_readable(&self) -> bool {
-        self.readable && self.is_connected()
+        self.link.is_readable()
     }
 
     /// Takes note of an event of the session's descriptor.
-    pub(crate) fn handle_event(&mut self) {
-        self.readable = true;
+    pub(crate) fn handle_event(&mut self, event: &event::Event) {
+        self.link.handle_event(event);
     }
 
     /// Connects, receives and sends what can be; gives whether anything was acknowledged.
@@ -159,35 +158,26 @@ impl Outlet {
     /// # Errors
     /// The lane cannot be read; it is the session's troubles that are not errors.
     pub(crate) fn work(&mut self, registry: &Registry, now: Instant) -> io::Result<bool> {
-        if self.connection.connect(registry, now) {
-            self.readable = true;
-            if let Err(error) = self.join() {
-                self.lose(&error, now);
-            }
+        if self.link.connect(registry, now)
+            && let Some(session) = self.link.session()
+        {
+            // A session that is lost is noticed when it is read.
+            let _ = session.join(self.control);
         }
         let before = self.acknowledged();
-        match self.receive().and_then(|()| self.send()) {
-            Ok(()) => {}
-            Err(Trouble::Session(error)) => self.lose(&error, now),
+        self.receive(now);
+        match self.send() {
+            Err(Trouble::Session(error)) => {
+                self.link.lose(&error, now);
+                self.forget_session();
+            }
             Err(Trouble::Lane(error)) => return Err(error),
+            Ok(()) => {}
         }
-        let progress = self.acknowledged() > before;
-        if progress {
-            // Only now the session is known to be of use.
-            self.connection.prove();
-        }
-        Ok(progress)
+        Ok(self.acknowledged() > before)
     }
 
-    fn join(&mut self) -> anyhow::Result<()> {
-        if let Some(session) = self.connection.session() {
-            session.join(self.control)?;
-        }
-        Ok(())
-    }
-
-    fn lose(&mut self, error: &anyhow::Error, now: Instant) {
-        self.connection.lose(error, now);
+    fn forget_session(&mut self) {
         self.members = None;
         if let Some(lane) = &mut self.lane {
             lane.machine.handle_disconnected();
@@ -195,30 +185,25 @@ impl Outlet {
     }
 
     /// Ends the session without a word, as nothing is under way.
-    pub(crate) fn hang_up(&mut self) {
-        self.connection.hang_up();
+    pub(crate) fn hang_up(&mut self, now: Instant) {
+        self.link.close(now);
         self.members = None;
     }
 
     /// Ends the session in order.
-    pub(crate) fn disconnect(&mut self) {
-        self.connection.disconnect();
+    pub(crate) fn disconnect(&mut self, now: Instant) {
+        disconnect(&mut self.link, now);
         self.members = None;
     }
 
-    fn receive(&mut self) -> Result<(), Trouble> {
+    fn receive(&mut self, now: Instant) {
         for _ in 0..EVENTS_MAX {
-            let Some(session) = self.connection.session().filter(|_| self.readable) else {
-                return Ok(());
-            };
-            match session.try_receive() {
-                Ok(Some(event)) => self.handle(event),
-                Ok(None) => self.readable = false,
-                Err(ReceiveError::Membership(_)) => {}
-                Err(error) => return Err(Trouble::Session(error.into())),
+            match self.link.receive(now) {
+                Some(Received::Event(event)) => self.handle(event),
+                Some(Received::Lost) => self.forget_session(),
+                None => return,
             }
         }
-        Ok(())
     }
 
     fn handle(&mut self, event: Event) {
@@ -250,8 +235,8 @@ impl Outlet {
     /// Does what the lane's state asks for, while the session takes it.
     fn send(&mut self) -> Result<(), Trouble> {
         while let Some(lane) = &mut self.lane {
-            if let Some(session) = self.connection.session() {
-                session.flush().map_err(Trouble::session)?;
+            if let Some(session) = self.link.session() {
+                session.flush().map_err(Trouble::Session)?;
                 if session.wants_write() {
                     return Ok(());
                 }
@@ -276,8 +261,10 @@ impl Outlet {
                 PublisherAction::Data { hint, data } => (self.group, hint, data),
             };
             let (group, hint, data) = message;
-            if let Some(session) = self.connection.session() {
-                queue(session, group, hint, &data)?;
+            if let Some(session) = self.link.session() {
+                // Everything queued before is written, so there is room.
+                let queued = session.queue(Service::Agreed, &[group], hint, &data);
+                queued.map_err(Trouble::Session)?;
             }
         }
         Ok(())
@@ -287,21 +274,9 @@ impl Outlet {
 /// Why an outlet stops in the middle.
 enum Trouble {
     /// The session is of no use any more.
-    Session(anyhow::Error),
+    Session(SendError),
     /// The lane cannot be read or kept.
     Lane(io::Error),
-}
-
-impl Trouble {
-    fn session(error: impl Into<anyhow::Error>) -> Trouble {
-        Trouble::Session(error.into())
-    }
-}
-
-fn queue(session: &mut Session, group: GroupName, hint: u16, data: &[u8]) -> Result<(), Trouble> {
-    // Everything queued before is written, so there is room.
-    let queued = session.queue(Service::Agreed, &[group], hint, data);
-    queued.map_err(Trouble::session)
 }
 
 fn tell(machine: &mut Publisher, gaps: &[Gap], whole: u64) {
@@ -310,17 +285,6 @@ fn tell(machine: &mut Publisher, gaps: &[Gap], whole: u64) {
         machine.handle_gap(gap);
     }
     machine.handle_spooled(whole);
-}
-
-fn private_name(rest: &str) -> anyhow::Result<PrivateName> {
-    let name = format!("{}{rest}", char::from(PUBLISHER_MARK));
-    Ok(PrivateName::new(name.as_bytes())?)
-}
-
-/// A name that nobody else has: process numbers may be the same in two containers.
-fn random_name() -> anyhow::Result<PrivateName> {
-    let number = u32::from_be_bytes(crate::spool::random()?);
-    private_name(&format!("{number:08x}"))
 }
 
 /// Says that a lane cannot be used.

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use group::Address;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use unixproc::exit;
 use unixproc::log;
 use unixproc::signal::{Signal, Signals};
@@ -22,7 +21,6 @@ use crate::stdin::Stdin;
 const SIGNALS: Token = Token(0);
 const STDIN: Token = Token(1);
 const BUS: Token = Token(2);
-const WAKER: Token = Token(3);
 
 /// Bytes asked for in one read: what a pipe holds by default.
 const READ_BYTES: usize = 64 << 10;
@@ -107,7 +105,6 @@ impl Publisher {
             SIGNALS,
             Interest::READABLE,
         )?;
-        let waker = Arc::new(Waker::new(registry, WAKER)?);
         let now = Instant::now();
         let source = match &args.follow {
             None => Source::Stdin(Stdin::new(registry, STDIN).context("cannot read stdin")?),
@@ -131,7 +128,7 @@ impl Publisher {
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             cutter: Cutter::new(limits),
             outbox: Outbox::new(args.when_full, args.queue_bytes()),
-            bus: Bus::new(address, args.group, BUS, waker),
+            bus: Bus::new(address, args.group, BUS, now),
             flush_after: Duration::from_millis(args.flush_ms),
             flush_at: None,
             drain_timeout: args.drain_timeout().unwrap_or(DRAIN_TIMEOUT),
@@ -161,7 +158,7 @@ impl Publisher {
             for event in &events {
                 match (event.token(), &mut self.source) {
                     (STDIN, Source::Stdin(stdin)) => stdin.handle_event(),
-                    (BUS, _) => self.bus.handle_event(),
+                    (BUS, _) => self.bus.handle_event(event),
                     _ => {}
                 }
             }
@@ -259,10 +256,15 @@ impl Publisher {
         };
         // While the end waits for the bus, there is something to say now and then.
         let report = self.stuck_since().map(|_| now + DRAIN_PATIENCE);
-        let next = [self.flush_at, next_read, report, self.bus.retry_at()]
-            .into_iter()
-            .flatten()
-            .min();
+        let received = self.bus.is_readable().then_some(now);
+        let times = [
+            self.flush_at,
+            next_read,
+            report,
+            received,
+            self.bus.connect_at(),
+        ];
+        let next = times.into_iter().flatten().min();
         next.map(|next| next.saturating_duration_since(now))
     }
 
@@ -344,7 +346,7 @@ impl Publisher {
             log::error("given-up", &[("unsent-lines", &unsent)]);
         }
         self.log_counts("finished");
-        self.bus.disconnect();
+        self.bus.disconnect(now);
         Some(if unsent > 0 || dropped > 0 {
             exit::FAILED
         } else {

@@ -28,7 +28,7 @@ use unixproc::log;
 
 pub(crate) use contents::Contents;
 use gaps::Gaps;
-pub(crate) use identity::{Identity, Origin, hex, random};
+pub(crate) use identity::{Identity, Origin, hex};
 pub(crate) use reader::LaneReader;
 pub(crate) use writer::LaneWriter;
 

@@ -7,13 +7,12 @@
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use group::Address;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use unixproc::exit;
 use unixproc::log;
 use unixproc::signal::{Signal, Signals};
@@ -30,7 +29,6 @@ const SIGNALS: Token = Token(0);
 const STDIN: Token = Token(1);
 const OWN: Token = Token(2);
 const ORPHAN: Token = Token(3);
-const WAKER: Token = Token(4);
 
 /// A lane that another process publishes is asked for again after this time.
 const LANE_INTERVAL: Duration = Duration::from_millis(100);
@@ -84,13 +82,12 @@ impl Spooler {
         let mut source = SourceFd(&signals.as_raw_fd());
         registry.register(&mut source, SIGNALS, Interest::READABLE)?;
         let intake = Intake::new(registry, STDIN, args.when_full, args.spool_bytes());
-        let waker = Arc::new(Waker::new(registry, WAKER)?);
         let spool = Spool::new(directory, args.group);
-        let outlet = |suffix, token| {
-            let waker = Arc::clone(&waker);
-            Outlet::new(address.clone(), args.group, suffix, token, waker)
-        };
         let now = Instant::now();
+        let outlet = |suffix, token| {
+            let address = address.clone();
+            Outlet::new(address, args.group, suffix, token, now)
+        };
         let mut spooler = Spooler {
             own: outlet("", OWN)?,
             orphans: Orphans::new(outlet("a", ORPHAN)?, now),
@@ -136,8 +133,8 @@ impl Spooler {
             for event in &events {
                 match event.token() {
                     STDIN => self.intake.handle_event(),
-                    OWN => self.own.handle_event(),
-                    ORPHAN => self.orphans.handle_event(),
+                    OWN => self.own.handle_event(event),
+                    ORPHAN => self.orphans.handle_event(event),
                     _ => {}
                 }
             }
@@ -185,7 +182,7 @@ impl Spooler {
         let no_lane = self.own.lane().is_none().then_some(self.lane_at);
         let received = self.own.is_readable().then_some(now);
         let times = [input, no_lane, received, self.stuck_at(), self.flush_at];
-        let bus = [self.own.retry_at(), self.orphans.work_at(now)];
+        let bus = [self.own.connect_at(), self.orphans.work_at(now)];
         let next = times.into_iter().chain(bus).flatten().min();
         next.map(|next| next.saturating_duration_since(now))
     }
@@ -314,7 +311,7 @@ impl Spooler {
         self.log_counts("finished", log);
         if drained {
             self.remove_lane();
-            self.own.disconnect();
+            self.own.disconnect(now);
         }
         Some(match (dropped, drained) {
             (true, _) => exit::FAILED,

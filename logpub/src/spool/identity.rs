@@ -58,7 +58,7 @@ impl Origin {
 ///
 /// # Errors
 /// There are none.
-pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)

@@ -99,10 +99,18 @@ impl Bus {
                     LoggerAction::Read { to, at, length } => {
                         let journal = &self.journals[me];
                         let bytes = journal.iter().skip(at as usize).take(length).copied();
-                        let bytes: Vec<u8> = bytes.collect();
-                        self.loggers[me].handle_read(&to, at, &bytes);
+                        self.loggers[me].handle_read(&to, at, &bytes.collect());
                     }
-                    LoggerAction::Segment | LoggerAction::Committed(_) => {}
+                    // Its disk has no room for what a learner keeps.
+                    LoggerAction::Keep { at, .. } => {
+                        self.loggers[me].handle_kept_lost(self.now, at);
+                    }
+                    LoggerAction::ReadKept { at, .. } => {
+                        self.loggers[me].handle_kept_read(self.now, at, &Bytes::new());
+                    }
+                    LoggerAction::Segment
+                    | LoggerAction::Committed(_)
+                    | LoggerAction::DropKept => {}
                 }
             }
         }
@@ -201,7 +209,7 @@ fuzz_target!(|script: &[u8]| {
     }
     // What stands on a disk may be anything, too.
     let mut again = logger("a", quorum);
-    let taken = again.replay(&bus.journals[0]);
+    let taken = again.replay(&bus.journals[0].clone().into());
     assert!(taken <= bus.journals[0].len());
-    let _ = logger("a", quorum).replay(script);
+    let _ = logger("a", quorum).replay(&Bytes::copy_from_slice(script));
 });

@@ -2,6 +2,7 @@
 //! to do, and the threads that do it.
 
 mod disk;
+mod live;
 pub(crate) mod manifest;
 mod recovery;
 mod report;
@@ -179,6 +180,10 @@ impl KeptLog {
             match done {
                 Done::Synced => self.logger.handle_synced(self.elapsed(now)),
                 Done::Read { to, at, bytes } => self.logger.handle_read(&to, at, &bytes),
+                Done::KeptRead { at, bytes } => {
+                    self.logger.handle_kept_read(self.elapsed(now), at, &bytes)
+                }
+                Done::KeptLost { from } => self.logger.handle_kept_lost(self.elapsed(now), from),
                 Done::Failed(error) => {
                     log::error(
                         "journal-failed",
@@ -322,6 +327,11 @@ impl KeptLog {
                 LoggerAction::Read { to, at, length } => {
                     self.disk.ask(Command::Read { to, at, length })
                 }
+                LoggerAction::Keep { at, data } => self.disk.ask(Command::Keep { at, data }),
+                LoggerAction::ReadKept { at, length } => {
+                    self.disk.ask(Command::ReadKept { at, length })
+                }
+                LoggerAction::DropKept => self.disk.ask(Command::DropKept),
                 LoggerAction::Committed(position) => self.give(position),
                 LoggerAction::Control(data) => self.send(self.control, &data),
                 LoggerAction::Send { to, data } => {

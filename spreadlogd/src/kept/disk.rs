@@ -14,6 +14,7 @@ use mio::Waker;
 use unixproc::log;
 use weblog::stream::SessionName;
 
+use super::live::LiveFile;
 use super::segments::{SegmentReader, Segments};
 
 /// Appended records go to the file in pieces of about this length.
@@ -38,6 +39,16 @@ pub(crate) enum Command {
     },
     /// Remove the segments before this offset.
     Remove(u64),
+    /// Live lines, for the time when this logger has caught up.
+    Keep {
+        at: u64,
+        data: Bytes,
+    },
+    ReadKept {
+        at: u64,
+        length: usize,
+    },
+    DropKept,
 }
 
 /// What it has done.
@@ -47,7 +58,16 @@ pub(crate) enum Done {
     Read {
         to: SessionName,
         at: u64,
-        bytes: Vec<u8>,
+        bytes: Bytes,
+    },
+    /// Shorter than what was asked for if it cannot be read.
+    KeptRead {
+        at: u64,
+        bytes: Bytes,
+    },
+    /// What was kept from here on is lost: there is no room for it.
+    KeptLost {
+        from: u64,
     },
     /// The disk is of no use any more.
     Failed(io::Error),
@@ -83,6 +103,7 @@ impl Disk {
         let mut worker = Worker {
             segments,
             reader: SegmentReader::new(directory),
+            live: LiveFile::new(directory)?,
             input,
             output,
             waker,
@@ -107,7 +128,7 @@ impl Disk {
 
     /// Has something done after all that was asked for before.
     pub(crate) fn ask(&self, command: Command) {
-        if let Command::Append(bytes) = &command {
+        if let Command::Append(bytes) | Command::Keep { data: bytes, .. } = &command {
             self.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         }
         if let Some(commands) = &self.commands {
@@ -147,6 +168,7 @@ impl Drop for Disk {
 struct Worker {
     segments: Segments,
     reader: SegmentReader,
+    live: LiveFile,
     input: Receiver<Command>,
     output: Sender<Done>,
     waker: Arc<Waker>,
@@ -201,6 +223,12 @@ impl Worker {
                 self.segments.remove_before(offset)?;
                 self.note_age();
             }
+            Command::Keep { at, data } => self.keep(at, &data),
+            Command::ReadKept { at, length } => {
+                let bytes = self.live.read(at, length).unwrap_or_default().into();
+                self.tell(Done::KeptRead { at, bytes });
+            }
+            Command::DropKept => self.live.empty()?,
         }
         Ok(())
     }
@@ -211,7 +239,23 @@ impl Worker {
             .store(age.as_secs(), Ordering::Relaxed);
     }
 
-    /// Appends what is pending; a full disk is waited for.
+    fn keep(&mut self, at: u64, data: &[u8]) {
+        self.queued_bytes.fetch_sub(data.len(), Ordering::Relaxed);
+        if let Err(error) = self.live.write(at, data) {
+            self.report_full(&error);
+            self.tell(Done::KeptLost { from: at });
+        }
+    }
+
+    fn report_full(&mut self, error: &io::Error) {
+        if let Some(repeated) = self.throttle.admit(Instant::now()) {
+            let fields: log::Fields = &[("error", error), ("repeated", &repeated)];
+            log::error("journal-full", fields);
+        }
+    }
+
+    /// Appends what is pending. A full disk is waited for; what a learner keeps beside the journal
+    /// makes room for it.
     fn write(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
             match self.segments.append(&self.pending) {
@@ -220,11 +264,13 @@ impl Worker {
                         .fetch_sub(self.pending.len(), Ordering::Relaxed);
                     self.pending.clear();
                 }
+                Err(error) if is_full(&error) && !self.live.is_empty() => {
+                    self.report_full(&error);
+                    self.live.empty()?;
+                    self.tell(Done::KeptLost { from: 0 });
+                }
                 Err(error) if is_full(&error) && !self.stopping.load(Ordering::Relaxed) => {
-                    if let Some(repeated) = self.throttle.admit(Instant::now()) {
-                        let fields: log::Fields = &[("error", &error), ("repeated", &repeated)];
-                        log::error("journal-full", fields);
-                    }
+                    self.report_full(&error);
                     thread::sleep(RETRY_DELAY);
                 }
                 Err(error) => return Err(error),

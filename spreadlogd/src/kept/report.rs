@@ -65,6 +65,8 @@ impl KeptLog {
                 ("repeated-batches", &counts.repeated_batches),
                 ("ignored-messages", &counts.ignored_messages),
                 ("missed-entries", &counts.missed_entries),
+                ("kept-records", &counts.kept_records),
+                ("unkept-records", &counts.unkept_records),
                 ("gap-bytes", &self.logger.gap_bytes()),
             ],
         );

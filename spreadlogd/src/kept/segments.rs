@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bytes::{Bytes, BytesMut};
 use group::name::GroupName;
 use weblog::stream::{Logger, Quorum};
 
@@ -146,6 +147,8 @@ pub(crate) struct SegmentReader {
     directory: PathBuf,
     /// The segment that was read last, and its offset.
     current: Option<(u64, File)>,
+    /// Its memory is used again when nobody has what was read last any more.
+    buffer: BytesMut,
 }
 
 impl SegmentReader {
@@ -154,6 +157,7 @@ impl SegmentReader {
         SegmentReader {
             directory: directory.to_owned(),
             current: None,
+            buffer: BytesMut::new(),
         }
     }
 
@@ -161,8 +165,9 @@ impl SegmentReader {
     ///
     /// # Errors
     /// There is no such segment, or the system says no.
-    pub(crate) fn read(&mut self, at: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
+    pub(crate) fn read(&mut self, at: u64, length: usize) -> io::Result<Bytes> {
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.resize(length, 0);
         let mut count = self.read_current(at, &mut bytes)?;
         if count == 0 {
             let starts = list(&self.directory)?;
@@ -172,8 +177,10 @@ impl SegmentReader {
             self.current = Some((start, file));
             count = self.read_current(at, &mut bytes)?;
         }
-        bytes.truncate(count);
-        Ok(bytes)
+        let read = bytes.split_to(count).freeze();
+        bytes.clear();
+        self.buffer = bytes;
+        Ok(read)
     }
 
     fn read_current(&self, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
@@ -273,17 +280,18 @@ fn replay(path: &Path, logger: &mut Logger) -> io::Result<(u64, u64)> {
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
-    let (mut whole, mut bytes) = (0, Vec::new());
+    let (mut whole, mut rest) = (0, Bytes::new());
     let mut at = 0;
     while at < length {
-        let start = bytes.len();
-        bytes.resize(start + REPLAY_BYTES.min((length - at) as usize), 0);
-        file.read_exact_at(&mut bytes[start..], at)?;
-        at += (bytes.len() - start) as u64;
+        let mut bytes = rest.to_vec();
+        bytes.resize(rest.len() + REPLAY_BYTES.min((length - at) as usize), 0);
+        file.read_exact_at(&mut bytes[rest.len()..], at)?;
+        at += (bytes.len() - rest.len()) as u64;
+        let bytes = Bytes::from(bytes);
         let taken = logger.replay(&bytes);
         whole += taken as u64;
-        bytes.drain(..taken);
-        if bytes.len() > RECORD_BYTES_MAX {
+        rest = bytes.slice(taken..);
+        if rest.len() > RECORD_BYTES_MAX {
             break;
         }
     }

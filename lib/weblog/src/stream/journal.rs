@@ -187,8 +187,13 @@ impl Journal {
         } else {
             self.commit = self.length;
         }
-        if let Record::Term(term) = record {
-            self.terms.push((self.length, *term));
+        match record {
+            Record::Term(term) => self.terms.push((self.length, *term)),
+            // Should it come back with an empty disk, what it has then is not what was seen of it.
+            Record::Forget(name) => {
+                self.marks.remove(name);
+            }
+            _ => {}
         }
     }
 
@@ -326,10 +331,10 @@ impl Journal {
     }
 
     /// Takes the next bytes of a file that is read again; gives how many were whole records.
-    pub(super) fn replay(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn replay(&mut self, bytes: &Bytes) -> usize {
         let mut taken = 0;
         while let Parsed::Record(record, body_hash, length) =
-            Record::parse(&bytes[taken..], self.file_bytes)
+            Record::parse(&bytes.slice(taken..), self.file_bytes)
         {
             self.apply(&record, body_hash, length);
             taken += length;

@@ -12,8 +12,11 @@
 //! The stage and what is judged by it are functions of the messages of the view, so that all
 //! loggers of a view, those that do not take part included, go through them together.
 
+mod action;
 mod catchup;
 mod commit;
+mod config;
+mod follow;
 mod live;
 mod round;
 mod serve;
@@ -30,70 +33,14 @@ use super::StreamId;
 use super::control::{Control, Marks, RoundId, State, ViewId};
 use super::journal::{Journal, Record, Stretch};
 use super::view::{Loggers, SessionName};
+pub use action::LoggerAction;
 use catchup::Fetch;
+pub use config::{LoggerConfig, Quorum};
+use follow::Follow;
 use live::LiveRate;
 use round::Round;
 use serve::Serve;
 pub use ticks::ForgetError;
-
-/// Which loggers there have to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quorum {
-    /// Any: each accepts what it hears; the order may differ.
-    None,
-    /// More than half of the list: the journals are prefixes of one sequence.
-    Majority,
-}
-
-/// What a logger is told about itself and the others.
-#[derive(Clone, Debug)]
-pub struct LoggerConfig {
-    /// Its name in the list; at most 64 bytes.
-    pub name: String,
-    /// The list, the same for all.
-    pub loggers: Vec<String>,
-    /// Which of them there have to be.
-    pub quorum: Quorum,
-    /// Group commit: entries wait so long for others to be synced with.
-    pub sync_interval: Duration,
-    /// With [`Quorum::Majority`], a logger that lacks more than this many bytes of the best
-    /// journal is not waited for, if the others are enough.
-    pub learn_bytes: u64,
-    /// The share of the bus that catching up may have while live lines flow.
-    pub catchup_percent: u64,
-}
-
-/// What a logger wants done, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoggerAction {
-    /// A segment begins: the journal's file goes on in a file of its own, and can be cut before it
-    /// later.
-    Segment,
-    /// Append to the journal's file.
-    Append(Bytes),
-    /// Sync the journal's file, and call [`handle_synced`](Logger::handle_synced).
-    Sync,
-    /// The entries up to this position are to be in the output files.
-    Committed(u64),
-    /// Multicast to the control group, agreed.
-    Control(Bytes),
-    /// Multicast to a logger's private group, agreed.
-    Send {
-        /// Whose.
-        to: SessionName,
-        /// What.
-        data: Bytes,
-    },
-    /// Read the journal's file there, and call [`handle_read`](Logger::handle_read).
-    Read {
-        /// For whom.
-        to: SessionName,
-        /// Where.
-        at: u64,
-        /// How many bytes.
-        length: usize,
-    },
-}
 
 /// What a logger has counted since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +67,10 @@ pub struct LoggerCounts {
     /// Times that the peers had removed entries without which this logger cannot go on. It does not
     /// take part any more.
     pub too_late: u64,
+    /// Records of live traffic that were kept while this logger caught up.
+    pub kept_records: u64,
+    /// Times that one could not be kept.
+    pub unkept_records: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +122,7 @@ pub struct Logger {
     fetches: VecDeque<Fetch>,
     /// Bound: one for each logger of the view.
     serves: BTreeMap<SessionName, Serve>,
+    follow: Follow,
     next_fetch: u32,
     live: LiveRate,
     /// What each logger of the list has said to have of the others' journals.
@@ -224,6 +176,7 @@ impl Logger {
             anchors: BTreeMap::new(),
             fetches: VecDeque::new(),
             serves: BTreeMap::new(),
+            follow: Follow::default(),
             next_fetch: 0,
             live: LiveRate::default(),
             peer_marks: BTreeMap::new(),
@@ -252,7 +205,7 @@ impl Logger {
     /// Takes the next bytes of the journal's file, before anything else; gives how many of them
     /// were whole records. What is left when no more bytes come is a torn record: the file is to be
     /// cut there, and synced.
-    pub fn replay(&mut self, bytes: &[u8]) -> usize {
+    pub fn replay(&mut self, bytes: &Bytes) -> usize {
         let taken = self.journal.replay(bytes);
         self.synced_bytes = self.journal.file_bytes();
         self.needed_bytes = self.synced_bytes;

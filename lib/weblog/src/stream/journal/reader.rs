@@ -87,7 +87,7 @@ impl StretchReader {
     ///
     /// # Errors
     /// A record's checksum is wrong, or the file ends too early.
-    pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(u64, Entry)) -> Result<(), Damaged> {
+    pub fn feed(&mut self, bytes: &Bytes, mut take: impl FnMut(u64, Entry)) -> Result<(), Damaged> {
         self.feed_records(bytes, |stretch, record| {
             if record.is_entry() {
                 take(stretch.position, record.into());
@@ -98,13 +98,13 @@ impl StretchReader {
     /// As [`feed`](Self::feed), with all of it: what remains of the stretch before each record.
     pub(in super::super) fn feed_records(
         &mut self,
-        bytes: &[u8],
+        bytes: &Bytes,
         mut take: impl FnMut(&Stretch, Record),
     ) -> Result<(), Damaged> {
         let mut taken = 0;
         let asked = std::mem::replace(&mut self.want, BLOCK_BYTES);
         while self.stretch.position < self.stretch.until {
-            match Record::parse(&bytes[taken..], self.stretch.at) {
+            match Record::parse(&bytes.slice(taken..), self.stretch.at) {
                 Parsed::Record(record, body_hash, length) => {
                     let is_entry = record.is_entry();
                     take(&self.stretch, record);

@@ -8,6 +8,9 @@ use super::super::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, StreamId};
 /// Length of the data, kind, checksum.
 pub(in super::super) const HEADER_BYTES: usize = 4 + 1 + 8;
 
+/// What stands before a batch's data: stream and offset.
+const PREFIX_BYTES: usize = 16 + 8;
+
 /// Longest record without its header: a batch of the longest line, begun in the middle of a
 /// message, and what stands before its data.
 pub(in super::super) const BODY_BYTES_MAX: usize = LINE_BYTES_MAX + 2 * MESSAGE_BYTES_MAX + 32;
@@ -232,8 +235,11 @@ impl Record {
     }
 
     /// Appends the record as it stands at offset `at` of the file; gives the hash of its body.
-    pub(super) fn encode(&self, at: u64, out: &mut Vec<u8>) -> u64 {
+    pub(in super::super) fn encode(&self, at: u64, out: &mut Vec<u8>) -> u64 {
         let start = out.len();
+        if let Record::Batch { data, .. } | Record::Plain { data } = self {
+            out.reserve(HEADER_BYTES + PREFIX_BYTES + data.len());
+        }
         out.extend_from_slice(&[0; HEADER_BYTES]);
         self.write_data(out);
         let body_hash = hash(u64::from(self.kind()), &out[start + HEADER_BYTES..]);
@@ -246,8 +252,8 @@ impl Record {
         body_hash
     }
 
-    /// Reads the record at offset `at` of the file.
-    pub(in super::super) fn parse(bytes: &[u8], at: u64) -> Parsed {
+    /// Reads the record at offset `at` of the file; what it holds of the bytes is not copied.
+    pub(in super::super) fn parse(bytes: &Bytes, at: u64) -> Parsed {
         let Some(mut header) = bytes.get(..HEADER_BYTES) else {
             return Parsed::Part(HEADER_BYTES);
         };
@@ -257,15 +263,17 @@ impl Record {
         if length > BODY_BYTES_MAX {
             return Parsed::Damaged;
         }
-        let Some(data) = bytes.get(HEADER_BYTES..HEADER_BYTES + length) else {
-            return Parsed::Part(HEADER_BYTES + length);
-        };
-        let body_hash = hash(u64::from(kind), data);
+        let end = HEADER_BYTES + length;
+        if bytes.len() < end {
+            return Parsed::Part(end);
+        }
+        let data = bytes.slice(HEADER_BYTES..end);
+        let body_hash = hash(u64::from(kind), &data);
         if mix(body_hash, at) != sum {
             return Parsed::Damaged;
         }
-        match Record::from_data(kind, Bytes::copy_from_slice(data)) {
-            Some(record) => Parsed::Record(record, body_hash, HEADER_BYTES + length),
+        match Record::from_data(kind, data) {
+            Some(record) => Parsed::Record(record, body_hash, end),
             None => Parsed::Damaged,
         }
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Control, Logger, Quorum, Record, SessionName};
+use super::follow::Following;
+use super::{Control, Logger, Quorum, Record, SessionName, Stage};
 
 /// Credit: what is asked for at a time; twice as much may be on its way.
 /// The simulator's journals are small.
@@ -64,6 +65,11 @@ impl Fetch {
             more_at: None,
             heard_at: Duration::ZERO,
         }
+    }
+
+    /// Whether all that is wanted is here.
+    fn is_whole(&self) -> bool {
+        !self.from_base && self.next >= self.until
     }
 
     /// When something is to be done about it.
@@ -200,7 +206,7 @@ impl Logger {
                 data,
                 ..
             } => self.handle_chunk(now, offset, commit, &data),
-            Control::End { position, .. } => self.handle_end(now, position),
+            Control::End { .. } => self.handle_end(now),
             Control::Gone { position, .. } => self.handle_gone(now, position),
             _ => self.handle_mismatch(now),
         }
@@ -220,9 +226,21 @@ impl Logger {
         while let Some(body) = self.next_body() {
             self.take_body(body);
         }
+        let whole = self.fetches.front().is_some_and(Fetch::is_whole);
+        if whole {
+            // The peer may have more, which is not wanted.
+            self.take_commit(1);
+            return self.finish_fetch(now);
+        }
         self.take_commit(COMMIT_STEP);
-        let percent = self.config.catchup_percent;
-        let pause = self.live.pause_after(now, RANGE_BYTES, percent);
+        let pause = match self.stage {
+            Stage::Open => {
+                let percent = self.config.catchup_percent;
+                self.live.pause_after(now, RANGE_BYTES, percent)
+            }
+            // No lines flow, and all wait for this one.
+            _ => Duration::ZERO,
+        };
         let Some(fetch) = self.fetches.front_mut() else {
             return;
         };
@@ -234,7 +252,7 @@ impl Logger {
 
     /// The next entry of what has come, if it is all there.
     fn next_body(&mut self) -> Option<Bytes> {
-        let fetch = self.fetches.front_mut()?;
+        let fetch = self.fetches.front_mut().filter(|fetch| !fetch.is_whole())?;
         let length = fetch.part.get(..4)?.get_u32() as usize;
         if length > ENTRY_BYTES_MAX {
             self.counts.bad_records += 1;
@@ -277,17 +295,7 @@ impl Logger {
     fn take_entry(&mut self, record: Record, adopt: bool) {
         match record {
             _ if adopt => self.append(&record),
-            Record::Batch {
-                stream,
-                offset,
-                data,
-            } => self.accept_batch(stream, offset, &data),
-            Record::Gap {
-                stream,
-                start,
-                end,
-                lines,
-            } => self.accept_gap(stream, start, end, lines),
+            Record::Batch { .. } | Record::Gap { .. } => self.accept(record, self.time()),
             // What nobody has numbered cannot be told from what is here already.
             _ => {}
         }
@@ -305,28 +313,32 @@ impl Logger {
         }
     }
 
-    fn handle_end(&mut self, now: Duration, position: u64) {
+    fn handle_end(&mut self, now: Duration) {
         self.take_commit(1);
         let Some(fetch) = self.fetches.front() else {
             return;
         };
-        let caught_up = fetch.next == position && fetch.offset < RANGE_BYTES;
-        if fetch.next >= fetch.until {
-            let fetch = self.fetches.pop_front();
-            if let Some(name) = fetch.and_then(|fetch| fetch.mark)
-                && let Some((_, _, length, _)) = self.peers().iter().find(|peer| peer.1 == name)
-            {
-                self.append(&Record::Mark {
-                    peer: name,
-                    position: *length,
-                });
-            }
-            self.ask(now);
-        } else if fetch.until == u64::MAX && caught_up {
-            self.fetches.clear();
-            self.multicast(Control::Rejoin { view: self.view });
+        if fetch.is_whole() {
+            self.finish_fetch(now);
         } else if fetch.offset > 0 {
             self.ask(now);
+        }
+    }
+
+    /// Goes on to what else is to be fetched, or taken in.
+    fn finish_fetch(&mut self, now: Duration) {
+        let fetch = self.fetches.pop_front();
+        if let Some(name) = fetch.and_then(|fetch| fetch.mark)
+            && let Some((_, _, length, _)) = self.peers().iter().find(|peer| peer.1 == name)
+        {
+            self.append(&Record::Mark {
+                peer: name,
+                position: *length,
+            });
+        }
+        match self.follow.what {
+            Following::Keeping => self.catch_up(now),
+            _ => self.ask(now),
         }
     }
 

@@ -20,11 +20,11 @@ const MARK_INTERVAL: u64 = 1024;
 /// A batch, or the term, that was delivered in a round and is not committed.
 #[derive(Debug)]
 pub(super) struct Delivered {
-    index: u64,
+    pub(super) index: u64,
     /// What to acknowledge when it is.
-    end: Option<(StreamId, u64)>,
-    /// Length of the own journal with it.
-    position: u64,
+    pub(super) end: Option<(StreamId, u64)>,
+    /// Length of the own journal with it; of no meaning where that is behind.
+    pub(super) position: u64,
 }
 
 impl Logger {
@@ -62,11 +62,7 @@ impl Logger {
         } else if is_publisher(sender) {
             self.accept_sequenced(sender, hint, data);
         } else if !data.is_empty() {
-            if self.takes_part() {
-                self.append_time();
-                self.append(&Record::Plain { data: data.clone() });
-                self.counts.accepted_batches += 1;
-            }
+            self.enter(Record::Plain { data: data.clone() });
             self.deliver(None);
         }
     }
@@ -96,15 +92,43 @@ impl Logger {
         if data.len() == MESSAGE_BYTES_MAX && !data.ends_with(b"\n") {
             anchor.partial = whole.into();
         } else {
-            if self.takes_part() {
-                self.accept_batch(stream, start, &whole);
-            }
+            self.enter(Record::Batch {
+                stream,
+                offset: start,
+                data: whole,
+            });
             self.deliver(Some((stream, next)));
         }
     }
 
-    /// Makes entries of what is not here yet of a batch.
-    pub(super) fn accept_batch(&mut self, stream: StreamId, offset: u64, data: &Bytes) {
+    /// Makes entries, at this second of the ordered time, of what is not here yet.
+    pub(super) fn accept(&mut self, record: Record, second: u64) {
+        match record {
+            Record::Batch {
+                stream,
+                offset,
+                data,
+            } => self.accept_batch(stream, offset, &data, second),
+            Record::Gap {
+                stream,
+                start,
+                end,
+                lines,
+            } => self.accept_gap(stream, start, end, lines, second),
+            Record::Plain { .. } => {
+                self.append_time(second);
+                self.append(&record);
+                self.counts.accepted_batches += 1;
+            }
+            Record::Forget(_) => {
+                self.append_time(second);
+                self.append(&record);
+            }
+            _ => self.append(&record),
+        }
+    }
+
+    fn accept_batch(&mut self, stream: StreamId, offset: u64, data: &Bytes, second: u64) {
         let missing = self
             .journal
             .missing(stream, offset, offset + data.len() as u64);
@@ -125,7 +149,7 @@ impl Logger {
             false => self.counts.accepted_batches += 1,
         }
         if !missing.is_empty() {
-            self.append_time();
+            self.append_time(second);
         }
         for (start, end) in missing {
             let part = (start - offset) as usize..(end - offset) as usize;
@@ -155,17 +179,19 @@ impl Logger {
             return;
         };
         anchor.next = end;
-        if self.takes_part() {
-            self.accept_gap(stream, start, end, lines);
-        }
+        self.enter(Record::Gap {
+            stream,
+            start,
+            end,
+            lines,
+        });
         self.deliver(Some((stream, end)));
     }
 
-    /// Makes entries of what is not here yet of a gap.
-    pub(super) fn accept_gap(&mut self, stream: StreamId, start: u64, end: u64, lines: u64) {
+    fn accept_gap(&mut self, stream: StreamId, start: u64, end: u64, lines: u64, second: u64) {
         let missing = self.journal.missing(stream, start, end);
         if !missing.is_empty() {
-            self.append_time();
+            self.append_time(second);
         }
         for (part_start, part_end) in missing {
             self.append(&Record::Gap {
@@ -283,10 +309,8 @@ impl Logger {
         }
         if let Some(position) = last
             && self.config.quorum == Quorum::Majority
-            && self.takes_part()
         {
-            self.note(&Record::Commit(position));
-            self.tell_commit();
+            self.enter_commit(committed, position);
         }
         if first {
             self.acknowledge(acks.into_iter().collect());

@@ -9,38 +9,51 @@ const WINDOW: Duration = Duration::from_secs(1);
 const QUIET: u64 = 1 << 20;
 
 /// Catching up may always take so much of the bus, in bytes per second.
-const CATCHUP_MIN: u64 = 16 << 20;
+const CATCHUP_MIN: u64 = 1 << 20;
+
+/// The first window counts when so much of it is over.
+const FIRST_GLANCE: Duration = Duration::from_millis(100);
 
 /// Counts live lines.
 #[derive(Debug, Default)]
 pub(super) struct LiveRate {
-    since: Duration,
+    /// When the present window began.
+    since: Option<Duration>,
     bytes: u64,
-    /// Bytes per second in the last whole window.
-    rate: u64,
+    /// Bytes per second in the last whole window, once there was one.
+    rate: Option<u64>,
 }
 
 impl LiveRate {
     /// So many bytes of lines have come.
     pub(super) fn count(&mut self, now: Duration, bytes: usize) {
-        let passed = now.saturating_sub(self.since);
-        if passed >= WINDOW {
-            self.rate = (u128::from(self.bytes) * 1000 / passed.as_millis().max(1)) as u64;
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_sub(since) >= WINDOW {
+            self.rate = Some(self.in_this_window(now));
             self.bytes = 0;
-            self.since = now;
+            self.since = Some(now);
         }
         self.bytes += bytes as u64;
+    }
+
+    fn in_this_window(&self, now: Duration) -> u64 {
+        let since = self.since.unwrap_or(now);
+        let passed = now.saturating_sub(since).max(FIRST_GLANCE);
+        (u128::from(self.bytes) * 1000 / passed.as_millis()) as u64
     }
 
     /// How long not to ask for more after so many bytes of catching up, if that is to have this
     /// share of the bus.
     pub(super) fn pause_after(&self, now: Duration, bytes: u64, percent: u64) -> Duration {
         // Of lines that have stopped nobody counts the last window.
-        let stopped = now.saturating_sub(self.since) >= 2 * WINDOW;
-        if stopped || self.rate < QUIET || percent >= 100 {
+        let stopped = self
+            .since
+            .is_none_or(|since| now.saturating_sub(since) >= 2 * WINDOW);
+        let rate = self.rate.unwrap_or_else(|| self.in_this_window(now));
+        if stopped || rate < QUIET || percent >= 100 {
             return Duration::ZERO;
         }
-        let allowed = (self.rate * percent / (100 - percent)).max(CATCHUP_MIN);
+        let allowed = (rate * percent / (100 - percent)).max(CATCHUP_MIN);
         Duration::from_micros(bytes * 1_000_000 / allowed)
     }
 }
@@ -64,6 +77,20 @@ mod tests {
         for now in 6..9 {
             live.count(second(now), 2_000_000);
         }
-        assert_eq!(live.pause_after(second(9), 16 << 20, 25), second(1));
+        assert_eq!(live.pause_after(second(9), 1 << 20, 25), second(1));
+    }
+
+    #[test]
+    fn a_logger_that_has_just_come_does_not_take_the_bus_for_quiet() {
+        let milliseconds = Duration::from_millis;
+        let mut live = LiveRate::default();
+        for now in 60_000..60_200 {
+            live.count(milliseconds(now), 96_000);
+        }
+        let pause = live.pause_after(milliseconds(60_200), 32_000_000, 25);
+        assert!(
+            pause.abs_diff(milliseconds(1000)) < milliseconds(10),
+            "{pause:?}"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::catchup::Fetch;
 use super::commit::Delivered;
+use super::follow::Following;
 use super::{Control, Logger, Quorum, Record, SessionName, Stage, State};
 use crate::stream::control::RoundId;
 
@@ -19,7 +20,7 @@ const SPEAK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Round {
     pub(super) participants: BTreeMap<SessionName, Participant>,
     /// Whose journal is the best one.
-    best: SessionName,
+    pub(super) best: SessionName,
     target: (u64, u64),
     term: u64,
     said_synced: bool,
@@ -60,6 +61,7 @@ impl Logger {
     /// Forgets what belongs to a round.
     pub(super) fn end_round(&mut self) {
         self.keep_marks(0);
+        self.follow.what = Following::Nothing;
         self.round = None;
         self.states.clear();
         self.anchors.clear();
@@ -212,7 +214,7 @@ impl Logger {
         self.begin_sync(now);
     }
 
-    /// Makes the own journal the best one, as a participant or to become one.
+    /// Makes the own journal the best one, as a participant, or comes as far as it with time.
     fn begin_sync(&mut self, now: Duration) {
         let takes_part = self.takes_part();
         let Some(round) = &self.round else { return };
@@ -220,14 +222,16 @@ impl Logger {
         if self.config.quorum == Quorum::None || self.struck.contains(&self.session) {
             return;
         }
-        if takes_part {
-            self.append(&Record::Promise(term));
-        } else if !self.is_alone() {
+        if !takes_part {
+            if self.is_alone() {
+                self.follow_round(now, target);
+            }
             return;
         }
+        self.stop_following();
+        self.append(&Record::Promise(term));
         if (self.journal.length(), self.journal.hash()) != target {
-            let until = if takes_part { target.0 } else { u64::MAX };
-            self.fetches.push_back(Fetch::adopt(best, until));
+            self.fetches.push_back(Fetch::adopt(best, target.0));
             self.ask(now);
         }
     }
@@ -307,12 +311,8 @@ impl Logger {
     }
 
     fn open_term(&mut self) {
-        let takes_part = self.takes_part();
         let Some(round) = &self.round else { return };
-        let term = round.term;
-        if takes_part {
-            self.append(&Record::Term(term));
-        }
+        self.enter(Record::Term(round.term));
         self.deliver(None);
     }
 

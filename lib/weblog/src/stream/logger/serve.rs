@@ -146,7 +146,7 @@ impl Logger {
     }
 
     /// The bytes of a [`Read`](LoggerAction::Read).
-    pub fn handle_read(&mut self, to: &[u8], at: u64, bytes: &[u8]) {
+    pub fn handle_read(&mut self, to: &[u8], at: u64, bytes: &Bytes) {
         let Some(serve) = self.serves.get_mut(to) else {
             return;
         };

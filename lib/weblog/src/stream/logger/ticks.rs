@@ -84,19 +84,20 @@ impl Logger {
     /// The ordered time: the median of the participants' clocks, of two the earlier one, and never
     /// back. So one clock that is far off does not count.
     pub fn time(&self) -> u64 {
-        let written = self.journal.time();
-        let Some(round) = &self.round else {
-            return written;
-        };
-        let mut clocks: Vec<u64> = round.clocks.values().copied().collect();
-        clocks.sort_unstable();
-        let median = clocks.get(clocks.len().saturating_sub(1) / 2);
-        median.copied().unwrap_or(0).max(written)
+        self.clock().max(self.journal.time())
     }
 
-    /// The entries that follow belong to the present second.
-    pub(super) fn append_time(&mut self) {
-        let second = self.time();
+    /// The median of the participants' clocks; 0 where there are none.
+    pub(super) fn clock(&self) -> u64 {
+        let clocks = self.round.iter().flat_map(|round| round.clocks.values());
+        let mut clocks: Vec<u64> = clocks.copied().collect();
+        clocks.sort_unstable();
+        let median = clocks.get(clocks.len().saturating_sub(1) / 2);
+        median.copied().unwrap_or(0)
+    }
+
+    /// The entries that follow belong to this second.
+    pub(super) fn append_time(&mut self, second: u64) {
         if second > self.journal.time() {
             self.append(&Record::Time(second));
         }
@@ -107,7 +108,10 @@ impl Logger {
     pub fn kept_until(&self) -> u64 {
         let own = &self.config.name;
         let others = self.config.loggers.iter();
-        let others = others.filter(|name| *name != own && !self.journal.is_forgotten(name));
+        // One that was given up counts when it is heard again.
+        let counts =
+            |name: &String| !self.journal.is_forgotten(name) || self.peer_marks.contains_key(name);
+        let others = others.filter(|name| *name != own && counts(name));
         let passed = |name: &String| {
             let marks = self.peer_marks.get(name)?;
             let mark = marks.iter().find(|(of, _)| of == own)?;
@@ -145,13 +149,10 @@ impl Logger {
         let valid = self.stage == Stage::Open
             && self.config.loggers.contains(&name)
             && !self.participants().contains(&name.as_str());
-        if !valid {
-            return;
+        if valid {
+            self.peer_marks.remove(&name);
+            self.enter(Record::Forget(name));
+            self.deliver(None);
         }
-        if self.takes_part() {
-            self.append_time();
-            self.append(&Record::Forget(name));
-        }
-        self.deliver(None);
     }
 }

@@ -1,18 +1,17 @@
 //! Everything that happens in a run, and what must be true at each moment of it.
 
+mod act;
 mod faults;
 mod judge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::super::journal::Record;
 use super::super::logger::Flaw;
-use super::super::{
-    Logger, LoggerAction, LoggerConfig, Publisher, PublisherAction, Quorum, SessionName, StreamId,
-};
+use super::super::{Gap, Logger, LoggerConfig, Publisher, Quorum, SessionName, StreamId};
 use super::Random;
 use super::bus::{Bus, Item, Outgoing};
 use super::disk::Disk;
@@ -40,16 +39,26 @@ pub(super) struct Scenario {
 pub(super) struct Outcome {
     pub(super) failure: Option<String>,
     pub(super) steps: u64,
-    /// Faults that hit with unacknowledged lines in flight, by kind.
+    /// Faults that hit with unacknowledged lines in flight, by kind, and what else has to happen in
+    /// some run.
     pub(super) faults: BTreeMap<String, u64>,
     pub(super) lines: u64,
+}
+
+impl Outcome {
+    /// Something rare has happened, so that a test can tell that it did.
+    fn saw(&mut self, kind: &str) {
+        *self.faults.entry(kind.to_owned()).or_default() += 1;
+    }
 }
 
 #[derive(Debug)]
 struct PublisherHost {
     machine: Option<Publisher>,
     stream: StreamId,
+    /// Where bytes were given up there are some that are no line.
     spool: Vec<u8>,
+    gaps: Vec<Gap>,
     lines: Vec<Vec<u8>>,
     /// What the disk says of the acknowledged offset: it may lag.
     kept: u64,
@@ -73,6 +82,8 @@ struct LoggerHost {
     /// Where the journal begins, and the file at that time.
     begin: u64,
     kept: Vec<Bytes>,
+    /// What it keeps of live traffic while it catches up.
+    kept_live: Vec<u8>,
     /// How far the clock is off, in seconds.
     clock_off: u64,
     /// The second of the ordered time in the file.
@@ -103,6 +114,8 @@ pub(super) struct World {
     cuts_left: u64,
     healed: bool,
     learn_bytes: u64,
+    /// Loggers that an administrator has given up: nothing was kept for them.
+    forgotten: BTreeSet<usize>,
     /// With a majority: the one sequence that all committed journals are prefixes of.
     sequence: Vec<Record>,
     outcome: Outcome,
@@ -116,6 +129,7 @@ impl World {
             machine: None,
             stream: StreamId([index as u8 + 1; 16]),
             spool: Vec::new(),
+            gaps: Vec::new(),
             lines: Vec::new(),
             kept: 0,
         };
@@ -126,6 +140,7 @@ impl World {
             syncing: None,
             begin: 0,
             kept: Vec::new(),
+            kept_live: Vec::new(),
             clock_off: if index == 1 { 3600 } else { 0 },
             second: 0,
         };
@@ -140,6 +155,7 @@ impl World {
             cuts_left: 0,
             healed: false,
             learn_bytes: [2_000, 1 << 30][random.index(2)],
+            forgotten: BTreeSet::new(),
             sequence: Vec::new(),
             outcome: Outcome::default(),
             scenario,
@@ -226,6 +242,10 @@ impl World {
             let host = &mut self.publishers[process];
             if host.machine.is_none() {
                 let mut publisher = Publisher::new(host.stream, host.kept);
+                for &gap in &host.gaps {
+                    publisher.handle_spooled(gap.start);
+                    publisher.handle_gap(gap);
+                }
                 publisher.handle_spooled(host.spool.len() as u64);
                 host.machine = Some(publisher);
             }
@@ -274,10 +294,11 @@ impl World {
         logger.flaw = self.scenario.flaw;
         let begin = host.begin as usize;
         logger.begin_at(host.begin);
-        let whole = logger.replay(&host.disk.bytes()[begin..]);
+        let whole = logger.replay(&Bytes::copy_from_slice(&host.disk.bytes()[begin..]));
         host.disk.cut(begin + whole);
         // The file is rebuilt from the journal: what was committed is there again.
         host.output = host.kept.clone();
+        host.kept_live.clear();
         host.second = 0;
         let committed = logger.committed();
         host.machine = Some(logger);
@@ -326,119 +347,6 @@ impl World {
         true
     }
 
-    /// Does what a process wants, unless it dies in the middle.
-    fn act(&mut self, process: usize) {
-        if process < self.publishers.len() {
-            self.act_publisher(process);
-        } else {
-            self.act_logger(process - self.publishers.len());
-        }
-    }
-
-    fn act_publisher(&mut self, process: usize) {
-        loop {
-            let host = &mut self.publishers[process];
-            let Some(publisher) = &mut host.machine else {
-                return;
-            };
-            match publisher.poll_action() {
-                None => return,
-                Some(PublisherAction::Read { offset, length }) => {
-                    let bytes = &host.spool[offset as usize..][..length];
-                    publisher.handle_read(offset, Bytes::copy_from_slice(bytes));
-                }
-                Some(PublisherAction::Control(data)) => {
-                    self.bus.send(process, Outgoing::Control(data))
-                }
-                Some(PublisherAction::Data { hint, data }) => {
-                    self.bus.send(process, Outgoing::Data { hint, data })
-                }
-                Some(PublisherAction::Acknowledged(end)) => {
-                    if self.random.one_in(2) {
-                        self.publishers[process].kept = end;
-                    }
-                    if self.random.one_in(8) {
-                        self.judge_acknowledged(process, end);
-                    }
-                }
-            }
-        }
-    }
-
-    fn act_logger(&mut self, index: usize) {
-        let process = self.publishers.len() + index;
-        loop {
-            let host = &mut self.loggers[index];
-            let Some(logger) = &mut host.machine else {
-                return;
-            };
-            let Some(action) = logger.poll_action() else {
-                return;
-            };
-            let step = match action {
-                LoggerAction::Segment => {
-                    *self.outcome.faults.entry("segment".to_owned()).or_default() += 1;
-                    "segment"
-                }
-                LoggerAction::Append(bytes) => {
-                    host.disk.append(&bytes);
-                    "append"
-                }
-                LoggerAction::Sync => {
-                    assert!(host.syncing.is_none() || logger.flaw.is_some());
-                    host.syncing = Some(host.disk.bytes().len());
-                    "sync begins"
-                }
-                LoggerAction::Committed(position) => {
-                    self.write_output(index, position);
-                    "file written"
-                }
-                LoggerAction::Control(data) => {
-                    self.bus.send(process, Outgoing::Control(data));
-                    "record sent"
-                }
-                LoggerAction::Send { to, data } => {
-                    self.bus.send(process, Outgoing::Private { to, data });
-                    "answer sent"
-                }
-                LoggerAction::Read { to, at, length } => {
-                    let bytes = &host.disk.bytes()[at as usize..];
-                    let bytes = bytes[..length.min(bytes.len())].to_vec();
-                    logger.handle_read(&to, at, &bytes);
-                    "entry read"
-                }
-            };
-            let odds = match step {
-                "record sent" => 150,
-                _ => 40,
-            };
-            if self.faults_left > 0 && self.random.one_in(odds) {
-                self.kill_logger(index, &format!("kill after: {step}"));
-            }
-        }
-    }
-
-    fn finish_sync(&mut self) -> bool {
-        let index = self.random.index(self.loggers.len());
-        let process = self.publishers.len() + index;
-        if self.is_paused(process) {
-            return false;
-        }
-        let host = &mut self.loggers[index];
-        let (Some(length), Some(logger)) = (host.syncing.take(), &mut host.machine) else {
-            return false;
-        };
-        host.disk.sync(length);
-        if self.faults_left > 0 && self.random.one_in(60) {
-            self.kill_logger(index, "kill after: sync done");
-            return true;
-        }
-        logger.handle_synced(self.now);
-        self.act(process);
-        self.remove_segments(index);
-        true
-    }
-
     fn wake(&mut self, process: usize) -> bool {
         if self.is_paused(process) {
             return false;
@@ -472,6 +380,9 @@ impl World {
         if self.lines_left == 0 || !self.random.one_in(3) {
             return false;
         }
+        if self.random.one_in(25) && !self.is_paused(process) {
+            return self.give_up_lines(process);
+        }
         for _ in 0..self.random.between(1, 6).min(self.lines_left) {
             let length = match self.random.below(400) {
                 0 => 300_000,
@@ -494,6 +405,25 @@ impl World {
             publisher.handle_spooled(host.spool.len() as u64);
             self.act(process);
         }
+        true
+    }
+    /// The disk of a spool is full: lines are dropped, of which there is a record.
+    fn give_up_lines(&mut self, process: usize) -> bool {
+        let host = &mut self.publishers[process];
+        let Some(publisher) = &mut host.machine else {
+            return false;
+        };
+        let start = host.spool.len() as u64;
+        let gap = Gap {
+            start,
+            end: start + self.random.between(1, 3_000),
+            lines: self.random.below(5),
+        };
+        host.spool.resize(gap.end as usize, b'?');
+        host.gaps.push(gap);
+        publisher.handle_gap(gap);
+        self.outcome.saw("gap");
+        self.act(process);
         true
     }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{PublisherHost, World};
+use crate::stream::Quorum;
+use crate::stream::sim::disk::Disk;
 
 impl World {
     pub(super) fn fault(&mut self, process: usize) {
         let first_logger = self.publishers.len();
-        match self.random.below(10) {
+        match self.random.below(11) {
             0 | 1 => self.kill(process, "kill at rest"),
             2 => {
                 for index in 0..self.loggers.len() {
@@ -24,7 +26,8 @@ impl World {
                 self.count("session lost");
                 self.lose_session(process);
             }
-            6..9 => {
+            6 => self.forget(),
+            7..10 => {
                 self.cuts_left = self.random.below(4);
                 self.cut();
             }
@@ -37,6 +40,30 @@ impl World {
         // Those who are down or paused come to the end of it before the next fault, or not.
         if process >= first_logger && self.random.one_in(3) {
             self.presences[process].down_until = self.now;
+        }
+    }
+
+    /// A logger that is away is given up, if another one is able to say so.
+    fn forget(&mut self) {
+        let lost = self.random.index(self.loggers.len());
+        let name = format!("l{lost}");
+        let speaker = (0..self.loggers.len()).find(|&index| {
+            let paused = self.is_paused(self.publishers.len() + index);
+            let logger = self.loggers[index].machine.as_mut();
+            let logger = logger.filter(|_| index != lost && !paused);
+            logger.is_some_and(|logger| logger.forget(&name).is_ok())
+        });
+        let Some(speaker) = speaker else { return };
+        self.count("forget");
+        self.forgotten.insert(lost);
+        self.act(self.publishers.len() + speaker);
+        // With a majority a vote would be lost with the disk.
+        if self.scenario.quorum == Quorum::None && self.random.one_in(2) {
+            self.kill_logger(lost, "disk lost");
+            let host = &mut self.loggers[lost];
+            host.disk = Disk::default();
+            host.begin = 0;
+            host.kept.clear();
         }
     }
 
@@ -57,7 +84,7 @@ impl World {
         self.faults_left = self.faults_left.saturating_sub(1);
         let in_flight = !self.publishers.iter().all(PublisherHost::is_drained);
         if in_flight {
-            *self.outcome.faults.entry(kind.to_owned()).or_default() += 1;
+            self.outcome.saw(kind);
         }
     }
 

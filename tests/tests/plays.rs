@@ -46,6 +46,16 @@ fn greedy() {
 }
 
 #[test]
+fn flood() {
+    tests::play("flood.sh");
+}
+
+#[test]
+fn files() {
+    tests::play("files.sh");
+}
+
+#[test]
 fn protocol() {
     tests::play("protocol.sh");
 }
@@ -103,6 +113,16 @@ fn takeover_links() {
 #[test]
 fn takeover_trace() {
     tests::play("takeover-trace.sh");
+}
+
+#[test]
+fn takeover_notify() {
+    tests::play("takeover-notify.sh");
+}
+
+#[test]
+fn takeover_tools() {
+    tests::play("takeover-tools.sh");
 }
 
 #[test]

@@ -328,3 +328,12 @@ else
 fi
 stop $logger
 stop $bus
+if [ -s "$scratch/log.drop" ]; then
+    "$bin/spreadlogd" -c "$scratch/logger.conf" --verify "$scratch/log.drop" >"$scratch/verify"
+    [ $? -eq 3 ] || fail "--verify says nothing of gaps: $(cat "$scratch/verify")"
+    grep -q "group drop: [1-9][0-9]* gaps where publishers gave up lines" "$scratch/verify" ||
+        fail "the gaps are not counted: $(cat "$scratch/verify")"
+    grep -q "group drop: [1-9][0-9]* bytes given up, in $dropped lines" "$scratch/verify" ||
+        fail "not the $dropped lines that logpub counted: $(cat "$scratch/verify")"
+    echo 'ok: the gaps are on record, with as many lines as were dropped: --verify exits 3'
+fi

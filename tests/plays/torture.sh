@@ -2,7 +2,8 @@
 # Three hosts, numbered lines, real processes that are killed, stopped, cut off and starved of disk:
 # no line lost, none twice (tests/torture). Arguments: the directory of the programs, then
 #
-#   --seconds N   faults for so long, half of it with each Quorum (default 20)
+#   --seconds N   faults for so long, an equal part of it with each Quorum (default 20)
+#   --quorum Q    majority or none alone (default both, one after the other)
 #   --seed S      which faults, when (default 1)
 #   --keep DIR    where logs, journals and spools go if it fails (default target/torture)
 bin=$(cd "$1" && pwd)
@@ -12,12 +13,13 @@ command -v cc >/dev/null || skip 'cc is not here (Debian: gcc); it compiles the 
 export PYTHONDONTWRITEBYTECODE=1
 torture=$plays/../torture
 
-seconds=20 seed=1 keep=$(cd "$plays/../.." && pwd)/target/torture
+seconds=20 seed=1 quorums='majority none' keep=$(cd "$plays/../.." && pwd)/target/torture
 shift
 while [ $# -ge 2 ]; do
     case $1 in
         --seconds) seconds=$2 ;;
         --seed) seed=$2 ;;
+        --quorum) quorums=$2 ;;
         --keep) keep=$2 ;;
         *) fail "unknown argument $1" ;;
     esac
@@ -31,11 +33,12 @@ cc -O1 -shared -fPIC -o "$scratch/clock.so" "$torture/clock.c" || fail 'the cloc
 
 three_hosts
 outer=$scratch
-for quorum in majority none; do
+share=$((seconds / $(wc -w <<<"$quorums")))
+for quorum in $quorums; do
     mkdir -p "$outer/$quorum"
     sed "s|^StateDir = .*|StateDir = $outer/$quorum|" "$outer/spread.conf" >"$outer/$quorum/spread.conf"
     for i in 1 2 3; do mkdir -m 700 "$outer/$quorum/host$i"; done
     python3 "$torture/torture.py" --bin "$bin" --scratch "$outer/$quorum" --quorum "$quorum" \
         --anchors "${anchors[1]},${anchors[2]},${anchors[3]}" --preload "$outer/clock.so" \
-        --seconds $((seconds / 2)) --seed "$seed" --keep "$keep/$quorum-$seed" || fail "seed $seed"
+        --seconds $share --seed "$seed" --keep "$keep/$quorum-$seed" || fail "seed $seed"
 done

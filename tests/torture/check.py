@@ -81,9 +81,9 @@ class Compared:
         return None
 
 
-def once(log, expected, in_order=True):
+def once(log, expected, in_order=True, given_up=None):
     """Sentences on what is lost, double, out of order or no line of ours; expected is
-    {publisher: count}."""
+    {publisher: count}, and given_up how many lines of a publisher must not be there."""
     findings = []
     seen = {publisher: bytearray(count + 1) for publisher, count in expected.items()}
     last = dict.fromkeys(expected, 0)
@@ -108,8 +108,12 @@ def once(log, expected, in_order=True):
             last[publisher] = sequence
     for publisher, marks in seen.items():
         lost = [sequence for sequence in range(1, len(marks)) if not marks[sequence]]
-        if lost:
-            findings.append(f"lost: {len(lost)} of {publisher.decode()}, {lost[0]} to {lost[-1]}")
+        on_record = (given_up or {}).get(publisher, 0)
+        if len(lost) != on_record:
+            ends = f", {lost[0]} to {lost[-1]}" if lost else ""
+            findings.append(
+                f"lost: {len(lost)} of {publisher.decode()}{ends}, {on_record} were given up"
+            )
     return findings, swapped
 
 

@@ -1,6 +1,7 @@
 """Hosts, and the processes on them, as the torture handles them: by pid, with a deadline on each wait."""
 
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -12,6 +13,8 @@ HERE = Path(__file__).parent
 COUNT = struct.Struct("<QQ")
 FULL_BYTES, ROOMY_BYTES = 4096, 4 << 30
 ORDERLY_SECONDS = 20
+# The least that --queue-bytes takes.
+SMALL_SPOOL_BYTES = 262_144
 SAID_BYTES = 2000
 
 
@@ -144,7 +147,8 @@ class Publisher:
     """A source of numbered lines, its pipe, and the logpub that reads it; on a spool that it shares
     with the publishers before and after it on its host."""
 
-    def __init__(self, host, name, bin_directory, preload, rate, seed):
+    def __init__(self, host, name, bin_directory, preload, rate, seed, drops=False):
+        """One that `drops` has a small spool of its own, and gives up what finds no room there."""
         self.host = host
         self.name = name
         self.count_path = host.directory / f"{name}.count"
@@ -157,7 +161,11 @@ class Publisher:
             stdin=subprocess.DEVNULL,
         )
         os.close(write_end)
-        argv = [bin_directory / "logpub", "-s", host.socket, "--spool", host.directory / "spool", "web"]
+        spool = host.directory / ("small-spool" if drops else "spool")
+        argv = [bin_directory / "logpub", "-s", host.socket, "--spool", spool, "web"]
+        if drops:
+            # Nobody adopts what it leaves: it has to wait until all is through.
+            argv += ["--when-full", "drop", "--queue-bytes", SMALL_SPOOL_BYTES, "--drain-seconds", 3600]
         self.logpub = Process(host, f"logpub-{name}", argv, stdin=read_end, preload=preload)
         self.logpub.start()
         self.ended = False
@@ -170,6 +178,14 @@ class Publisher:
             return 0, 0
         return COUNT.unpack(data) if len(data) == COUNT.size else (0, 0)
 
+    def given_up(self):
+        """The (lines, bytes) that it says at its end to have dropped."""
+        said = self.logpub.log.read_text(errors="replace")
+        found = re.search(r"finished .*dropped-lines=(\d+) dropped-bytes=(\d+)", said)
+        if not found:
+            raise Failure(f"{self.logpub.name} does not say what it has dropped")
+        return int(found[1]), int(found[2])
+
     def end_source(self):
         """The web server goes away: the end of the input comes behind its last whole line."""
         self.source.terminate()
@@ -179,10 +195,10 @@ class Publisher:
         os.close(self.read_end)
 
 
-def run(*argv):
-    """A short command that must work."""
+def run(*argv, wanted=0):
+    """A short command that must end with this code; gives what it prints."""
     done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=20)
-    if done.returncode != 0:
+    if done.returncode != wanted:
         said = (done.stdout + done.stderr).strip()[-SAID_BYTES:]
         raise Failure(f"exit {done.returncode}: {' '.join(map(str, argv))}: {said}")
     return done.stdout

@@ -81,6 +81,20 @@ def start_at_frozen(torture):
     return f"stop {daemon.name}; kill -9 {victim.name}"
 
 
+def drop(torture):
+    """A publisher of many lines and little room, while its groupd is stopped: it has to give some
+    up, and the loggers have to know how many."""
+    daemon = pick(torture, groupds(torture))
+    if daemon is None or torture.droppers:
+        return None
+    daemon.freeze()
+    dropper = torture.start_dropper(daemon.host)
+    thaw_at = torture.chance.uniform(1.5, 2.5)
+    torture.later(thaw_at, f"continue {daemon.name}", daemon.thaw)
+    torture.later(thaw_at + torture.chance.uniform(0, 1), f"end of {dropper.name}", dropper.end_source)
+    return f"stop {daemon.name}; {dropper.name} must drop lines"
+
+
 def graceful(torture):
     """A web server's graceful restart: a second logpub on the spool, then the first one's input ends."""
     publisher = torture.chance.choice(torture.publishers)
@@ -183,6 +197,7 @@ KINDS = {
     "start at frozen groupd": start_at_frozen,
     "restart groupd": restart(groupds),
     "restart logger": restart(loggers),
+    "drop lines": drop,
     "two on a spool": graceful,
     "two killed": crash_in_restart,
     "cut one host": cut,

@@ -60,6 +60,13 @@ class Once(unittest.TestCase):
         for at in range(len(self.log)):
             self.assertEqual(self.kinds(self.log[:at] + self.log[at + 1 :]), ["lost"])
 
+    def test_a_loss_must_be_what_was_given_up(self):
+        log = [line[:-1] for line in self.log]
+        for given_up, right in (({}, False), ({b"p1": 1}, True), ({b"p1": 2}, False)):
+            without = [line for line in log if lines.parse(line) != (b"p1", 7)]
+            findings, _ = check.once(without, self.expected, given_up=given_up)
+            self.assertEqual(not findings, right)
+
     def test_each_planted_double_is_found(self):
         for at in range(len(self.log)):
             self.assertEqual(self.kinds(self.log[: at + 1] + self.log[at:]), ["double"])

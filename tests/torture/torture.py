@@ -13,6 +13,7 @@ import heapq
 import itertools
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,9 @@ HEALED_SECONDS = 90
 # A logpub at the end of its input that gets nothing through for a while leaves the rest in the spool
 # and says so; what finds its disk full at its start may end with 1. The supervisor starts both again.
 NOT_ALL_THROUGH = 3
+# What a publisher that has to drop lines is given, and how --verify tells that some were.
+DROPPED_LINES_PER_SECOND = 6000
+GAPS = 3
 RESTART_SECONDS = 0.5
 TIMELINE_SHOWN = 80
 
@@ -52,6 +56,7 @@ class Torture:
         self.hits = {kind: [] for kind in faults.KINDS}
         self.unplugged, self.clock_off = [], None
         self.publishers, self.leaving, self.finished = [], [], []
+        self.droppers, self.given_up = [], {}
         self.generation = itertools.count(1)
         self.compared, self.samples = check.Compared(), 0
         self.make_cluster()
@@ -101,6 +106,15 @@ class Torture:
         self.publishers.append(publisher)
         return publisher
 
+    def start_dropper(self, host):
+        """A publisher that no fault but those of its host hits: what it drops it must count."""
+        name = f"h{host.number}d{next(self.generation)}"
+        seed = self.chance.getrandbits(32)
+        rate = DROPPED_LINES_PER_SECOND
+        dropper = Publisher(host, name, self.bin, self.options.preload, rate, seed, drops=True)
+        self.droppers.append(dropper)
+        return dropper
+
     # --- time
 
     def seconds(self):
@@ -139,12 +153,17 @@ class Torture:
         return [check.Log(host.directory / "logs") for host in self.file_hosts]
 
     def in_flight(self):
-        """Bytes that the sources have written and that stand in no logger's file."""
+        """Bytes that the sources have written and that stand in no logger's file. Nobody knows
+        while one gives up lines."""
+        return 0 if self.droppers else self.wanted() - max(log.bytes() for log in self.logs())
+
+    def wanted(self):
+        """Bytes that have to come to stand in each file."""
         written = sum(publisher.count()[1] for publisher in self.all_publishers())
-        return written - max(log.bytes() for log in self.logs())
+        return written - sum(size for _, size in self.given_up.values())
 
     def all_publishers(self):
-        return self.publishers + self.leaving + self.finished
+        return self.publishers + self.leaving + self.droppers + self.finished
 
     def look(self):
         self.samples += 1
@@ -163,6 +182,14 @@ class Torture:
                 publisher.close()
                 self.leaving.remove(publisher)
                 self.finished.append(publisher)
+        for dropper in list(self.droppers):
+            if dropper.ended and dropper.logpub.child.poll() in (0, 1):
+                dropper.source.wait(ORDERLY_SECONDS)
+                self.given_up[dropper.name.encode()] = dropper.given_up()
+                self.note(f"{dropper.name} has given up {dropper.given_up()[0]} lines")
+                dropper.close()
+                self.droppers.remove(dropper)
+                self.finished.append(dropper)
         may_end = [publisher.logpub for publisher in self.leaving if publisher.ended]
         for process in faults.everything(self):
             code = process.child.poll()
@@ -249,10 +276,10 @@ class Torture:
         def done():
             self.do_due()
             self.look()
-            return not self.leaving and not self.due
+            return not self.leaving and not self.droppers and not self.due
 
         until(HEALED_SECONDS, "logpubs that have nothing left", done)
-        wanted = sum(publisher.count()[1] for publisher in self.finished)
+        wanted = self.wanted()
 
         def everywhere():
             self.look()
@@ -276,12 +303,16 @@ class Torture:
         expected = {p.name.encode(): p.count()[0] for p in self.finished}
         swapped = 0
         for host, log in zip(self.file_hosts, self.logs()):
-            findings, out_of_order = check.once(log.lines(), expected, in_order=self.majority)
+            given_up = {name: count for name, (count, _) in self.given_up.items()}
+            findings, out_of_order = check.once(log.lines(), expected, self.majority, given_up)
             swapped += out_of_order
             if findings:
                 raise Failure(f"host{host.number}: " + "\n    ".join(findings[:20]))
         self.verify()
-        return sum(expected.values()), swapped
+        return sum(expected.values()) - self.given_up_lines(), swapped
+
+    def given_up_lines(self):
+        return sum(count for count, _ in self.given_up.values())
 
     def look_at_files(self):
         wrong = check.same([host.directory / "logs" for host in self.file_hosts]) if self.majority else []
@@ -289,12 +320,18 @@ class Torture:
             raise Failure("; ".join(wrong))
 
     def verify(self):
-        """The loggers' own opinion of each file, and of the others' files of that name."""
+        """The loggers' own opinion of each file, and of the others' files of that name; and they have
+        the lines that were given up on record."""
         for host in self.file_hosts:
             others = [other for other in self.file_hosts if other is not host and self.majority]
             for name in sorted(os.listdir(host.directory / "logs")):
                 paths = [one.directory / "logs" / name for one in (host, *others)]
-                run(self.bin / "spreadlogd", "-c", host.directory / "spreadlogd.conf", "--verify", *paths)
+                argv = [self.bin / "spreadlogd", "-c", host.directory / "spreadlogd.conf", "--verify"]
+                said = run(*argv, *paths, wanted=GAPS if self.given_up_lines() else 0)
+                found = re.search(r"given up, in (\d+) lines", said)
+                on_record = int(found[1]) if found else 0
+                if on_record != self.given_up_lines():
+                    raise Failure(f"{self.given_up_lines()} lines were given up, on record: {said}")
 
     def misnamed(self):
         """Files named for a time that was not within the run: a wrong clock has decided."""
@@ -309,7 +346,7 @@ class Torture:
         print(f"ok: torture {self.options.quorum}: seed {self.options.seed}, {self.seconds():.0f} s, "
               f"{sum(map(len, hits))} faults with data in flight, {lines} lines once in each of "
               f"{len(self.file_hosts)} logs{', with a witness' if self.witness else ''}, "
-              f"{self.samples} looks at the files")
+              f"{self.samples} looks at the files, {self.given_up_lines()} lines given up, on record")
         if not self.majority:
             print(f"    the order of a publisher goes back {swapped} times, as Quorum = none allows")
         if self.misnamed():
@@ -333,7 +370,8 @@ class Torture:
     def end(self):
         """Ends every child, by its pid."""
         sources = [publisher.source for publisher in self.all_publishers()]
-        for child in sources + [process.child for process in faults.everything(self)]:
+        processes = faults.everything(self) + [dropper.logpub for dropper in self.droppers]
+        for child in sources + [process.child for process in processes]:
             child.kill()
             child.wait()
 

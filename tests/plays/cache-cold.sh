@@ -3,12 +3,9 @@
 # The kernel counts what each thread has had read from a disk, so this does not depend on times.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com
-mkdir "$scratch/origin"
-echo one >"$scratch/origin/version"
-python3 "$plays/origin.py" 127.0.0.1 8080 "$scratch/origin" 2>"$scratch/origin.err" &
+start_origin 127.0.0.1
 cat >"$scratch/imgcache.conf" <<CONF
 Listen = 127.0.0.1:80
 CacheRoot = $scratch/cache
@@ -20,7 +17,6 @@ CONF
 cache=$!
 get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
 until_true 30 'the cache serves' get /start.gif
-is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
 # read_by NAME: bytes that the threads of this name have had read from a disk.
 read_by() {
     local task sum=0
@@ -57,9 +53,9 @@ is "$(read_by loop)" "$loops" 'bytes that the loops have read from the disk'
 echo "ok: $((($(read_by disk) - disk) >> 10)) kB were read from the disk, none of them by a loop"
 
 # Larger than MemorySize, and small: it is sent from its file all the same.
-how() { get "$1" -o "$scratch/body" -D - | tr -d '\r' | sed -n 's/^Cache-Status: imgcache; //p'; }
+how() { get "$1" -o "$scratch/body" -D - | cache_status; }
 get /medium.gif >/dev/null
-case $(how /medium.gif) in hit*) ;; *) fail 'an object larger than MemorySize is no hit' ;; esac
+like "$(how /medium.gif)" 'hit*' 'an object larger than MemorySize'
 echo 'ok: what does not fit into memory is a hit from disk'
 kill -TERM $cache
 wait $cache || fail 'the cache did not stop with exit 0'

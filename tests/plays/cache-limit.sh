@@ -5,7 +5,7 @@
 # Arguments: the directory of the programs [--seconds N] [--seed S]. `make cache-limit` takes 600 s.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl du; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 shift
 seconds=12 seed=1
 while [ $# -gt 0 ]; do
@@ -18,10 +18,8 @@ while [ $# -gt 0 ]; do
 done
 RANDOM=$seed
 
-site=www.example.com limit=16384 root=$scratch/cache
-mkdir "$scratch/origin"
-echo one >"$scratch/origin/version"
-python3 "$plays/origin.py" 127.0.0.1 8080 "$scratch/origin" 2>"$scratch/origin.err" &
+limit=16384 root=$scratch/cache
+start_origin 127.0.0.1
 cat >"$scratch/imgcache.conf" <<CONF
 Listen = 127.0.0.1:80
 CacheRoot = $root
@@ -29,12 +27,12 @@ CacheSize = $limit
 Control = $scratch/control
 Site $site { Origin = http://127.0.0.1:8080/ }
 CONF
+# start_cache: one without a bus.
 start_cache() {
     "$bin/imgcache" -c "$scratch/imgcache.conf" 2>>"$scratch/imgcache.err" &
     cache=$!
 }
 get() { curl -sf --max-time 20 -H "Host: $site" "http://127.0.0.1$1"; }
-number() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -o "\"$1\":[0-9]*" | head -n 1 | cut -d: -f2; }
 start_cache
 until_true 30 'the cache serves' get /start.gif
 python3 "$plays/churn.py" 127.0.0.1 $site "$seconds" "$seed" >"$scratch/churn.out" 2>"$scratch/churn.err" &

@@ -3,13 +3,14 @@
 # and what the cache tells on the bus: its access log and its status.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com checked=checked.example.com named=named.example.com
+checked=checked.example.com named=named.example.com
 three_hosts
 start_groupd 1
 until_true 10 'groupd is there' views_are host1 1
 declare -A origins
+# start_origin I: one on its host, with answers of its own.
 start_origin() {
     nsenter -t "${anchors[$1]}" -n python3 "$plays/origin.py" "10.77.0.$1" 8080 "$scratch/origin$1" \
         2>>"$scratch/origin$1.err" &
@@ -29,7 +30,7 @@ cat >"$scratch/imgcache.conf" <<CONF
 Listen = 80
 CacheRoot = $scratch/cache
 Group = imgcache
-Control = $scratch/control
+Control = $scratch/control1
 AccessLog = \$example combined
 Site $site {
     Origin = http://10.77.0.2:8080/
@@ -48,13 +49,10 @@ nsenter -t "${anchors[1]}" -n "$bin/imgcache" -v -c "$scratch/imgcache.conf" \
 cache=$!
 # get SITE PATH [CURL OPTION...]
 get() { on 1 curl -sf --max-time 12 -H "Host: $1" "${@:3}" "http://127.0.0.1$2"; }
-is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
 logged() { grep -q "^imgcache: $1" "$scratch/imgcache.err"; }
 heard() { grep -aq "$1" "$scratch/heard"; }
-purge() { on 1 "$bin/purge" -s "$scratch/host1/socket" "$@" >/dev/null || fail "purge $*"; }
-whole() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -q '"isolated":false'; }
 until_true 10 'the cache serves' get $site /start.gif
-until_true 10 'it is whole' whole
+until_true 10 'it is whole' whole 1
 
 get $site /log.gif -A agent -e http://example.org/ >/dev/null
 until_true 10 'a line of the access log on the bus' \
@@ -70,11 +68,11 @@ logged 'origin-unreachable' || fail 'nothing is said about it'
 echo 'ok: an origin that is not there is passed over'
 
 start_origin 2
-purge --site $checked --all
+purge --site $checked --all >/dev/null || fail 'a purge of a site'
 touch "$scratch/origin2/sick"
 until_true 10 'the health check fails' logged "origin-down site=$checked origin=10.77.0.2:8080 .*503"
 is "$(get $checked /a.gif)" '/a.gif origin3' 'the first origin is not well'
-"$bin/imgcachectl" -S "$scratch/control" status | grep -q "down *$checked 10.77.0.2:8080" ||
+"$bin/imgcachectl" -S "$scratch/control1" status | grep -q "down *$checked 10.77.0.2:8080" ||
     fail 'the status does not name it'
 rm "$scratch/origin2/sick"
 until_true 10 'the health check succeeds' logged "origin-up site=$checked origin=10.77.0.2:8080"

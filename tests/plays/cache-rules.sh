@@ -2,18 +2,13 @@
 # Rules of HTTP that http-cache-tests does not ask about: docs/CACHE-RULES.md names them.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"; done
+. "$(dirname "$0")/caches.sh"
 
-site=www.example.com
-origin=$scratch/origin
-mkdir "$origin"
-echo one >"$origin/version"
-python3 "$plays/origin.py" 127.0.0.1 8080 "$origin" 2>"$scratch/origin.err" &
+start_origin 127.0.0.1
 cat >"$scratch/imgcache.conf" <<CONF
 Listen = 127.0.0.1:80
 CacheRoot = $scratch/cache
 Control = $scratch/control
-PurgeFrom = 127.0.0.1
 Site $site { Origin = http://127.0.0.1:8080/ NegativeSeconds = 0 }
 Site loop.example.com { Origin = http://127.0.0.1:80/ }
 Site away.example.com { Origin = http://127.0.0.1:1/ }
@@ -23,11 +18,8 @@ cache=$!
 # get PATH [CURL OPTION...]; head: the head of the answer; how: its Cache-Status; code: its status.
 get() { curl -s --max-time 20 -H "Host: ${host:-$site}" "${@:2}" "http://127.0.0.1$1"; }
 head() { get "$1" -o "$scratch/body" -D - "${@:2}" | tr -d '\r'; }
-how() { head "$@" | sed -n 's/^Cache-Status: imgcache; //p'; }
+how() { head "$@" | cache_status; }
 code() { head "$@" | sed -n '1s/^[^ ]* \([0-9]*\).*/\1/p'; }
-is() { [ "$1" = "$2" ] || fail "$3: got \"$1\", not \"$2\""; }
-like() { case $1 in $2) ;; *) fail "$3: got \"$1\", not \"$2\"" ;; esac; }
-stale() { get "$1" -X PURGE >/dev/null; }
 asked() { tail -n 1 "$origin/headers"; }
 until_true 30 'the cache serves' eval '[ "$(code /start.gif)" = 200 ]'
 
@@ -73,7 +65,7 @@ like "$(how /head.gif)" 'hit; ttl=*' 'a HEAD that agrees is as good as a validat
 echo stale >"$origin/lifetime"
 get /head2.gif >/dev/null
 rm "$origin/lifetime"
-echo two >"$origin/version"
+version two
 get /head2.gif -I >/dev/null
 like "$(how /head2.gif)" 'fwd=stale; fwd-status=200*' 'a HEAD that does not agree'
 echo 'ok: what a HEAD tells'

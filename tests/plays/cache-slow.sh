@@ -3,15 +3,11 @@
 # answers that are hardly read. Others are served meanwhile, and the attackers cost little.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-for tool in python3 curl slowhttptest; do
-    command -v $tool >/dev/null || skip "$tool is not here (Debian: $tool)"
-done
+. "$(dirname "$0")/caches.sh"
+command -v slowhttptest >/dev/null || skip 'slowhttptest is not here (Debian: slowhttptest)'
 
-site=www.example.com
-mkdir "$scratch/origin"
-echo one >"$scratch/origin/version"
 three_hosts
-nsenter -t "${anchors[1]}" -n python3 "$plays/origin.py" 127.0.0.1 8080 "$scratch/origin" 2>"$scratch/origin.err" &
+start_origin 127.0.0.1 nsenter -t "${anchors[1]}" -n
 cat >"$scratch/imgcache.conf" <<CONF
 Listen = 80
 CacheRoot = $scratch/cache

@@ -419,11 +419,8 @@ fn send(event: &GroupEvent, sessions: &mut Sessions) {
                 data_length: payload.len() as u32,
             };
             sessions.send(to, |out| {
-                out.extend_from_slice(&header.encode());
-                for destination in destinations.iter() {
-                    out.extend_from_slice(destination.field());
-                }
-                out.extend_from_slice(payload);
+                let fields = destinations.iter().map(|destination| *destination.field());
+                wire::encode_message(out, &header, fields, payload);
             });
         }
         GroupEvent::Membership { to, membership } => {

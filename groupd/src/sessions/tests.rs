@@ -88,16 +88,16 @@ fn choice() -> [u8; 90] {
 fn message(sender: &str, data: &[u8]) -> Vec<u8> {
     let name = |text: &str| text.parse::<group::Name>().unwrap();
     let hint = group::wire::Hint::new(0, group::wire::ByteOrder::NATIVE);
-    let data = bytes::Bytes::copy_from_slice(data);
-    let frame = Frame::new(
-        group::Kind::AGREED_MESS,
-        name(sender),
-        &[name("g")],
+    let header = group::wire::Header {
+        kind: group::Kind::AGREED_MESS,
+        order: group::wire::ByteOrder::NATIVE,
+        name: name(sender),
+        group_count: 1,
         hint,
-        data,
-    );
+        data_length: data.len() as u32,
+    };
     let mut bytes = Vec::new();
-    frame.encode(&mut bytes);
+    group::wire::encode_message(&mut bytes, &header, [name("g").to_field()], data);
     bytes
 }
 

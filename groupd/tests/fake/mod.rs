@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use group::handshake::{DaemonHandshake, DaemonStep};
 use group::name::{DaemonName, Name, PrivateName};
-use group::wire::{Cause, FrameDecoder, GroupId, Limits, Request, encode_membership};
+use group::wire::{
+    ByteOrder, Cause, FrameDecoder, GroupId, Header, Limits, Request, encode_membership,
+    encode_message,
+};
 use groupd::control;
 use mio::{Events, Poll, Token};
 use status::ControlServer;
@@ -133,7 +136,13 @@ impl Shared {
                     Request::Kill => return table.end(own),
                     Request::Multicast(delivery) => {
                         let mut bytes = Vec::new();
-                        frame.delivered_as(delivery.kind()).encode(&mut bytes);
+                        let header = Header {
+                            kind: delivery.kind(),
+                            order: ByteOrder::NATIVE,
+                            ..frame.header
+                        };
+                        let fields = frame.groups.iter().map(Name::to_field);
+                        encode_message(&mut bytes, &header, fields, &frame.data);
                         table.deliver(group, &bytes, |_| true);
                     }
                 }

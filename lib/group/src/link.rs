@@ -225,13 +225,13 @@ impl Link {
         self.reconnect.handle_lost(now, rand::random());
     }
 
-    /// Gives the session away, if there is one, as the program needs none now. It may be
+    /// Gives the session away, if there is one, as the program does not want it any more. It may be
     /// [ended in order](Session::disconnect), or dropped.
     pub fn close(&mut self, now: Instant) -> Option<Session> {
         self.readable = false;
         match std::mem::replace(&mut self.state, State::Down) {
             State::Up(session) => {
-                self.reconnect.handle_closed(now);
+                self.reconnect.handle_closed(now, rand::random());
                 Some(*session)
             }
             _ => None,

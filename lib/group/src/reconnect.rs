@@ -95,18 +95,17 @@ impl Reconnect {
 
     /// The session is lost, which is told.
     pub(crate) fn handle_lost(&mut self, now: Instant, random: u32) {
+        self.told = true;
+        self.handle_closed(now, random);
+    }
+
+    /// The program has ended the session.
+    pub(crate) fn handle_closed(&mut self, now: Instant, random: u32) {
         let connected_at = self.connected_at.take();
         if connected_at.is_some_and(|at| now.saturating_duration_since(at) >= PROVEN) {
             self.pause = PAUSE_FIRST;
         }
-        self.told = true;
         self.put_off(now, random);
-    }
-
-    /// The program has ended the session: it may have another one when it wants one.
-    pub(crate) fn handle_closed(&mut self, now: Instant) {
-        self.connected_at = None;
-        self.due = now;
     }
 
     /// Half of the pause is a matter of chance, as all sessions of a daemon end together.
@@ -179,8 +178,8 @@ mod tests {
         let now = Instant::now();
         let mut reconnect = Reconnect::new(None, b"~", now);
         reconnect.handle_connected(now);
-        reconnect.handle_closed(now);
-        assert_eq!(reconnect.due(), now);
+        reconnect.handle_closed(now, 0);
+        assert_eq!(reconnect.due(), now + PAUSE_FIRST / 2);
         assert!(!reconnect.handle_connected(now), "no trouble was told");
     }
 

@@ -17,7 +17,7 @@ use crate::name::{GroupName, NAME_LENGTH, Name, PrivateName};
 use crate::output::Output;
 use crate::wire::{
     ByteOrder, Delivery, FrameDecoder, GROUPS_MAX, HEADER_LENGTH, Header, Hint, Kind, Limits,
-    PAYLOAD_MAX,
+    PAYLOAD_MAX, encode_message,
 };
 
 /// Bytes asked for in one read: hundreds of small messages for one system call.
@@ -213,12 +213,8 @@ impl Session {
             hint: Hint::new(mess_type, ByteOrder::NATIVE),
             data_length: data.len() as u32,
         };
-        let tail = self.output.tail();
-        tail.extend_from_slice(&header.encode());
-        for group in groups {
-            tail.extend_from_slice(&group.as_ref().to_field());
-        }
-        tail.extend_from_slice(data);
+        let fields = groups.iter().map(|group| group.as_ref().to_field());
+        encode_message(self.output.tail(), &header, fields, data);
         Ok(())
     }
 

@@ -10,7 +10,9 @@ mod header;
 mod kind;
 mod membership;
 
-pub use frame::{Frame, FrameDecoder, FrameError, Groups, Limits, encode_refused_join};
+pub use frame::{
+    Frame, FrameDecoder, FrameError, Groups, Limits, encode_message, encode_refused_join,
+};
 pub use header::{ByteOrder, Header, Hint, Request};
 pub use kind::{Delivery, Kind, Service, ServiceError};
 pub(crate) use membership::decode_transition;

@@ -6,7 +6,7 @@ use group::handshake::{ClientHandshake, ClientStep, DaemonHandshake, DaemonStep}
 use group::name::{DaemonName, NAME_LENGTH, Name};
 use group::wire::{
     ByteOrder, Cause, Delivery, Frame, FrameDecoder, GroupId, HEADER_LENGTH, Header, Hint, Kind,
-    Limits, Service, encode_membership,
+    Limits, Service, encode_membership, encode_message,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -30,12 +30,12 @@ prop_compose! {
         order in orders(),
         hint_order in orders(),
         data in vec(any::<u8>(), 0..200),
-    ) -> Frame {
+    ) -> (Header, Vec<Name>, Vec<u8>) {
         let kind = Delivery { service, self_discard }.kind();
         let hint = Hint::new(mess_type, hint_order);
-        let mut frame = Frame::new(kind, name, &groups, hint, data.into());
-        frame.header.order = order;
-        frame
+        let (group_count, data_length) = (groups.len() as u32, data.len() as u32);
+        let header = Header { kind, order, name, group_count, hint, data_length };
+        (header, groups, data)
     }
 }
 
@@ -59,14 +59,16 @@ proptest! {
     #[test]
     fn messages_are_read_back(sent in vec(multicasts(), 1..5), size in 1..300_usize) {
         let mut stream = Vec::new();
-        for frame in &sent {
-            frame.encode(&mut stream);
+        for (header, groups, data) in &sent {
+            encode_message(&mut stream, header, groups.iter().map(|group| group.to_field()), data);
         }
         let mut decoder = FrameDecoder::for_requests(Limits::DAEMON);
         let mut received = Vec::new();
         for piece in stream.chunks(size) {
             decoder.feed(piece);
-            received.extend(drain(&mut decoder, Limits::DAEMON, size).unwrap());
+            for frame in drain(&mut decoder, Limits::DAEMON, size).unwrap() {
+                received.push((frame.header, frame.groups.iter().collect(), frame.data.to_vec()));
+            }
         }
         prop_assert_eq!(received, sent);
     }

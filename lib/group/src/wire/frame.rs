@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{ByteOrder, GROUPS_MAX, HEADER_LENGTH, Header, Hint, Kind, PAYLOAD_MAX};
+use super::{ByteOrder, GROUPS_MAX, HEADER_LENGTH, Header, Kind, PAYLOAD_MAX};
 use crate::name::{NAME_LENGTH, Name};
 
 /// Bytes after the header of a refused request, counted by no length: the original type.
@@ -23,59 +23,29 @@ pub struct Frame {
     pub rejected: Option<Kind>,
 }
 
-impl Frame {
-    /// Makes a message in this machine's byte order.
-    pub fn new(
-        kind: Kind,
-        name: Name,
-        groups: &[impl AsRef<Name>],
-        hint: Hint,
-        data: Bytes,
-    ) -> Frame {
-        let header = Header {
-            kind,
-            order: ByteOrder::NATIVE,
-            name,
-            group_count: groups.len() as u32,
-            hint,
-            data_length: data.len() as u32,
-        };
-        Frame {
-            header,
-            groups: Groups::new(groups),
-            data,
-            rejected: None,
-        }
+/// Appends a message to `output`: the header, names as fields, data.
+///
+/// How many names and bytes of data there are is counted here, whatever the header says.
+pub fn encode_message(
+    output: &mut Vec<u8>,
+    header: &Header,
+    groups: impl IntoIterator<Item = [u8; NAME_LENGTH]>,
+    data: &[u8],
+) {
+    let start = output.len();
+    output.extend_from_slice(&[0; HEADER_LENGTH]);
+    let mut group_count = 0;
+    for group in groups {
+        output.extend_from_slice(&group);
+        group_count += 1;
     }
-
-    /// The same message as a daemon passes it on: header in this machine's order, the type
-    /// replaced, hint and names as they were sent.
-    pub fn delivered_as(mut self, kind: Kind) -> Frame {
-        self.header.kind = kind;
-        self.header.order = ByteOrder::NATIVE;
-        self
-    }
-
-    /// Bytes of the message on the wire.
-    pub fn wire_length(&self) -> usize {
-        let extra = if self.rejected.is_some() {
-            REJECT_EXTRA
-        } else {
-            0
-        };
-        HEADER_LENGTH + extra + self.groups.as_bytes().len() + self.data.len()
-    }
-
-    /// Appends the message to `output`, as it goes on the wire.
-    pub fn encode(&self, output: &mut Vec<u8>) {
-        output.reserve(self.wire_length());
-        output.extend_from_slice(&self.header.encode());
-        if let Some(kind) = self.rejected {
-            output.extend_from_slice(&self.header.order.write(kind.bits()));
-        }
-        output.extend_from_slice(self.groups.as_bytes());
-        output.extend_from_slice(&self.data);
-    }
+    output.extend_from_slice(data);
+    let header = Header {
+        group_count,
+        data_length: data.len() as u32,
+        ..*header
+    };
+    output[start..start + HEADER_LENGTH].copy_from_slice(&header.encode());
 }
 
 /// Writes the refusal of a join: `request` is its header, `groups` are those of its groups that it

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
-use group::wire::{ByteOrder, Frame, FrameDecoder, Hint, Kind, Limits, Request};
+use group::wire::{ByteOrder, FrameDecoder, Header, Hint, Kind, Limits, Request, encode_message};
 use group::{Address, GroupName, Name, Options};
 
 /// Far more than any of this takes; a test that hangs fails instead.
@@ -71,16 +71,16 @@ pub(crate) fn read_requests(stream: &mut impl Read) -> Vec<(Request, Vec<Name>, 
 
 pub(crate) fn message(data: &'static [u8]) -> Vec<u8> {
     let hint = Hint::new(7, ByteOrder::Big);
-    let groups = [name("grp1")];
-    let frame = Frame::new(
-        Kind::AGREED_MESS,
-        name("#bob#b"),
-        &groups,
+    let header = Header {
+        kind: Kind::AGREED_MESS,
+        order: ByteOrder::NATIVE,
+        name: name("#bob#b"),
+        group_count: 1,
         hint,
-        Bytes::from_static(data),
-    );
+        data_length: data.len() as u32,
+    };
     let mut bytes = Vec::new();
-    frame.encode(&mut bytes);
+    encode_message(&mut bytes, &header, [name("grp1").to_field()], data);
     bytes
 }
 

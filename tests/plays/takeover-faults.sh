@@ -87,7 +87,7 @@ vip 1 metrics | grep -q '^vipd_sets 6$' || fail 'no metrics'
 [ $? -eq 3 ] || fail 'nobody there is not exit 3'
 echo 'ok: pin, unpin, explain, metrics, exit codes'
 
-# A sick host gives up its sets, and everybody can say why; all sick is least bad.
+# 5.26: a sick host gives up its sets, and everybody can say why; all sick is least bad.
 echo 'disk full' >"$scratch/off.2"
 until_true 10 'its sets are elsewhere' once 1 3
 vip 3 status >"$scratch/status"

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The invariants I1 to I6 over the merged trace of a real play: three hosts with groupd and vipd, a
 # client that asks every 2 ms, and an observer whom the kernel tells of all address lists in one order.
+#
+# KEEP=DIRECTORY keeps the trace: tests/plays/invariants.py reads it again.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
 addresses=(101 102 103)
@@ -113,5 +115,6 @@ dead "$victim" 6
 kill -9 "$(guardian "$victim")" "${vipds[$victim]}"
 at_rest $((3 - victim))
 
+[ -z "${KEEP:-}" ] || cp -r "$trace" "$KEEP"
 python3 "$plays/invariants.py" "$trace" || fail "the trace breaks an invariant"
 echo 'ok: I1 to I6 hold in the merged trace'

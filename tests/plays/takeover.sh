@@ -60,6 +60,7 @@ start_vipd "$victim"
 until_true 15 'even again' even 1 2 3
 echo 'ok: kill -9 of vipd alone'
 
+# 5.23.
 victim=$(holder 10.77.0.101 1 2 3)
 probe 10.77.0.101
 kill -TERM "${vipds[$victim]}"

@@ -75,5 +75,14 @@ touch "$origin/go"
 until_true 10 'it has said it' test -e "$origin/sent"
 is "$(get /next.gif)" '/next.gif two' 'what nobody asked for is no answer'
 echo 'ok: a response that nobody asked for is not taken for one'
+rm -f "$origin/go" "$origin/waiting"
+get /slow-body-drain.gif >"$scratch/drained" &
+client=$!
+until_true 5 'a request is under way' waits /slow-body-drain.gif
 kill -TERM $cache
+refuses() { ! (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; }
+until_true 10 'no more requests are taken' refuses
+touch "$origin/go"
+wait $client && is "$(cat "$scratch/drained")" '/slow-body-drain.gif two' 'what was under way'
 wait $cache || fail 'the cache did not stop with exit 0'
+echo 'ok: TERM drains'

@@ -77,6 +77,29 @@ truncate -s 1000 "$root/$site/big-cut.gif"
 is "$(get /big-cut.gif | wc -c)" 1048576 'a body that was cut while it was known'
 echo 'ok: a body that is cut while the cache runs is a miss'
 
+path=/size-30000000-cut.gif
+get $path -o "$scratch/whole" && like "$(how $path)" 'hit*' 'a bigger object'
+get $path --limit-rate 5M -o "$scratch/part" &
+part=$!
+until_true 10 'a client has some of it' test -s "$scratch/part"
+truncate -s 1000 "$root/$site$path"
+wait $part && fail 'a body that was cut while it was sent ended as if it were whole'
+echo 'ok: a body that is cut while it is sent closes the connection'
+
+get /above/a.gif >/dev/null && like "$(how /above/a.gif)" 'hit*' 'an object in a directory'
+mv "$root/$site/above" "$root/$site/other"
+missed() { like "$(how /above/a.gif)" 'fwd=uri-miss*' x; }
+until_true 5 'a directory above that is renamed' eval '(missed)'
+rm -f "$origin/go" "$origin/waiting"
+get /slow-body-rm.gif >"$scratch/filled" &
+filling=$!
+until_true 5 'a fill is under way' waits /slow-body-rm.gif
+rm -r "${root:?}/$site"
+touch "$origin/go"
+wait $filling || fail 'the client of a fill got nothing'
+is "$(cat "$root/$site/slow-body-rm.gif")" '/slow-body-rm.gif two' 'rm during a fill'
+echo 'ok: a renamed directory is noticed; rm does not stop a fill'
+
 kill -TERM $cache
 wait $cache || fail 'a clean stop'
 root=$scratch/limited

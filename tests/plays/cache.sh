@@ -15,7 +15,9 @@ for i in 1 2; do
     is "$(cat "$scratch/cache$i/$site/img/logo.gif")" '/img/logo.gif one' 'the file is the body'
 done
 like "$("$bin/imgcachectl" -S "$scratch/control1" show "http://$site/img/logo.gif")" \
-    "http://$site/img/logo.gif*$scratch/cache1/$site/img/logo.gif*stored*sha256*" 'show'
+    "http://$site/img/logo.gif*$scratch/cache1/$site/img/logo.gif*stored*sha256*" 'show of a URL'
+like "$("$bin/imgcachectl" -S "$scratch/control1" show "$scratch/cache1/$site/img/logo.gif")" \
+    "http://$site/img/logo.gif*stored*" 'show of a file'
 echo 'ok: a miss, a hit, and a file that is named like the URL'
 
 version two

@@ -1,23 +1,15 @@
 //! The session with groupd: purges come in, confirmations go out.
 
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use group::handshake::Reject;
 use group::{
-    Address, Cause, ConnectError, Event, GroupName, Membership, Message, Name, Options, Service,
-    Session,
+    Address, Cause, Event, GroupName, Link, Membership, Message, Name, Options, Received, Service,
 };
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token, event};
 use purges::{CatchUp, Purge, PurgeLog, Replayed};
-use unixproc::log;
 
-/// Connecting may hold up the thread for so long.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The first pause between attempts to connect; it doubles up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// What names of caches' sessions begin with: those who purge wait for their confirmations.
+const MARK: &str = "ic";
 
 /// Messages taken in one turn.
 const ROUND: usize = 64;
@@ -28,15 +20,8 @@ const NOTICE: Duration = Duration::from_secs(15);
 /// The session.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    options: Options,
+    link: Link,
     group: GroupName,
-    token: Token,
-    session: Option<Session>,
-    readable: bool,
-    retry_at: Instant,
-    backoff: Duration,
-    /// Whether the daemon's absence has been logged.
-    reported: bool,
     members: Vec<Name>,
     /// Daemons whose members were lost with them or with the network, and did not come back.
     lost: Vec<Vec<u8>>,
@@ -88,21 +73,11 @@ impl Bus {
     ) -> Bus {
         let now = Instant::now();
         let mut options = Options::new(address);
-        // Ten bytes at most: the last digits tell processes of one machine apart.
-        options.name = format!("ic{}", std::process::id() % 100_000_000)
-            .parse()
-            .ok();
+        options.name = format!("{MARK}{}", std::process::id()).parse().ok();
         options.membership = true;
-        options.timeout = CONNECT_TIMEOUT;
         Bus {
-            options,
+            link: Link::new(options, MARK.as_bytes(), token, now),
             group,
-            token,
-            session: None,
-            readable: false,
-            retry_at: now,
-            backoff: BACKOFF.0,
-            reported: false,
             members: Vec::new(),
             lost: Vec::new(),
             log: PurgeLog::new(now),
@@ -118,11 +93,16 @@ impl Bus {
     }
 
     pub(crate) fn is_readable(&self) -> bool {
-        self.readable && self.session.is_some()
+        self.link.is_readable()
+    }
+
+    /// When [`connect`](Self::connect) is due, unless an event comes before.
+    pub(crate) fn connect_at(&self) -> Option<Instant> {
+        self.link.connect_at()
     }
 
     pub(crate) fn session_name(&self) -> Option<Name> {
-        self.session.as_ref().map(Session::private_group)
+        self.link.private_group()
     }
 
     pub(crate) fn group_name(&self) -> Name {
@@ -134,88 +114,41 @@ impl Bus {
         &self.members
     }
 
-    pub(crate) fn handle_event(&mut self, writable: bool) {
-        self.readable = true;
-        if writable && let Some(session) = &mut self.session {
-            // A session that is lost is noticed when it is read.
-            let _ = session.flush();
-        }
+    pub(crate) fn handle_event(&mut self, event: &event::Event) {
+        self.link.handle_event(event);
     }
 
-    /// Opens the session if it is due, and joins the group.
+    /// Goes on with opening the session if there is none, and joins the group.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.session.is_some() || now < self.retry_at {
-            return;
+        if self.link.connect(registry, now)
+            && let Some(session) = self.link.session()
+        {
+            // A session that is lost is noticed when it is read.
+            let _ = session.join(self.group);
         }
-        match self.try_connect(registry) {
-            Ok(session) => {
-                log::notice("connected", &[("session", &session.private_group())]);
-                self.session = Some(session);
-                self.readable = true;
-                self.reported = false;
-            }
-            Err(error) => {
-                if matches!(error, ConnectError::Rejected(Reject::NotUnique)) {
-                    // Another container's process may have the same number.
-                    self.options.name = format!("ic{}", rand::random::<u32>() % 100_000_000)
-                        .parse()
-                        .ok();
-                }
-                if !self.reported {
-                    let address = &self.options.address;
-                    log::warning("bus-unreachable", &[("bus", address), ("error", &error)]);
-                    self.reported = true;
-                }
-                self.retry_at = Instant::now() + self.backoff;
-                self.backoff = (self.backoff * 2).min(BACKOFF.1);
-            }
-        }
-    }
-
-    fn try_connect(&self, registry: &Registry) -> Result<Session, ConnectError> {
-        let mut session = Session::connect(self.options.clone())?;
-        session.set_nonblocking(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&session.as_raw_fd()), self.token, interest)?;
-        // A session that is lost is noticed when it is read.
-        let _ = session.join(self.group);
-        Ok(session)
     }
 
     /// Takes what has come, up to a turn's bound.
     pub(crate) fn receive(&mut self, now: Instant) -> News {
         let mut news = News::default();
         for _ in 0..ROUND {
-            let Some(session) = self.session.as_mut().filter(|_| self.readable) else {
-                break;
-            };
-            match session.try_receive() {
-                Ok(Some(event)) => {
-                    self.backoff = BACKOFF.0;
+            match self.link.receive(now) {
+                Some(Received::Event(event)) => {
                     self.handle(&event, now, &mut news);
                     news.events.push(event);
                 }
-                Ok(None) => self.readable = false,
-                Err(group::ReceiveError::Membership(error)) => {
-                    log::warning("bad-message", &[("error", &error)]);
-                }
-                Err(error) => {
-                    log::warning("bus-lost", &[("error", &error)]);
-                    self.lose_session(now, &mut news);
-                }
+                Some(Received::Lost) => self.forget_session(now, &mut news),
+                None => break,
             }
         }
         self.ask(now, &mut news);
         news
     }
 
-    fn lose_session(&mut self, now: Instant, news: &mut News) {
-        self.session = None;
+    fn forget_session(&mut self, now: Instant, news: &mut News) {
         self.members.clear();
         self.lost.clear();
         self.catch_up = None;
-        self.reported = true;
-        self.retry_at = now + self.backoff;
         self.begin_missing(now, news);
     }
 
@@ -354,7 +287,7 @@ impl Bus {
     }
 
     fn send(&mut self, to: Name, number: u16, text: &str) {
-        if let Some(session) = &mut self.session {
+        if let Some(session) = self.link.session() {
             // Agreed, so that an answer comes behind what it answers. Who asked has gone, or finds
             // that this cache has: both are told by the membership.
             let _ = session.multicast(Service::Agreed, &[to], number, text.as_bytes());
@@ -368,7 +301,7 @@ impl Bus {
 
     /// Sends a purge to all caches, this one among them; its type, if there is a session.
     pub(crate) fn purge(&mut self, purge: &Purge) -> Option<u16> {
-        self.session.as_ref()?;
+        self.link.session()?;
         self.number = self.number.wrapping_add(1);
         self.send(self.group.name(), self.number, &format!("purge {purge}\n"));
         Some(self.number)
@@ -382,7 +315,7 @@ impl Bus {
 
     /// Leaves in order: whoever waits for a confirmation knows that this cache does not serve.
     pub(crate) fn leave(mut self) {
-        if let Some(mut session) = self.session.take() {
+        if let Some(mut session) = self.link.close(Instant::now()) {
             // The end of the connection says the same a little less politely.
             let _ = session.leave(self.group);
             let _ = session.disconnect();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use imgcache::control::{Answer, Failure, Request as Question, Status};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token, Waker, event};
 use status::ControlServer;
 use unixproc::daemon::Process;
 use unixproc::exit;
@@ -169,7 +169,7 @@ impl Daemon {
                 _ => {}
             }
             for event in &events {
-                self.handle_event(event.token(), event.is_writable());
+                self.handle_event(event);
             }
             while let Some(signal) = self.signals.next() {
                 if let Some(status) = self.handle_signal(signal) {
@@ -192,18 +192,21 @@ impl Daemon {
     }
 
     fn timeout(&self) -> Duration {
-        match self.bus.as_ref().is_some_and(Bus::is_readable) {
-            true => Duration::ZERO,
-            false => self.tick_at.saturating_duration_since(Instant::now()),
+        if self.bus.as_ref().is_some_and(Bus::is_readable) {
+            return Duration::ZERO;
         }
+        let bus = self.bus.as_ref().filter(|_| self.stop_by.is_none());
+        let connect_at = bus.and_then(Bus::connect_at).unwrap_or(self.tick_at);
+        let next = self.tick_at.min(connect_at);
+        next.saturating_duration_since(Instant::now())
     }
 
-    fn handle_event(&mut self, token: Token, writable: bool) {
-        if token == BUS {
-            if let Some(bus) = &mut self.bus {
-                bus.handle_event(writable);
-            }
-        } else if self.control.tokens().contains(&token.0) {
+    fn handle_event(&mut self, event: &event::Event) {
+        let token = event.token();
+        if let Some(bus) = &mut self.bus {
+            bus.handle_event(event);
+        }
+        if self.control.tokens().contains(&token.0) {
             self.answer_control(token);
         }
     }

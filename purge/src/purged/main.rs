@@ -97,7 +97,7 @@ impl Worker {
             let alive = notify
                 .alive_at()
                 .map(|at| at.saturating_duration_since(now));
-            let wait = self.bus.wants(now);
+            let wait = self.bus.timeout(now);
             match poll.poll(
                 &mut events,
                 Some(alive.map_or(wait, |alive| alive.min(wait))),
@@ -105,7 +105,9 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.bus.readable |= events.iter().any(|event| event.token() == BUS);
+            events
+                .iter()
+                .for_each(|event| self.bus.handle_event(event));
             notify.alive(Instant::now());
             while let Some(signal) = signals.next() {
                 match signal {

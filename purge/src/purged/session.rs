@@ -1,21 +1,12 @@
 //! purged's session: purges come in, confirmations go out.
 
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use group::{
-    Address, Cause, Event, GroupName, Membership, Message, Name, Options, Service, Session,
+    Address, Cause, Event, GroupName, Link, Membership, Message, Name, Options, Received, Service,
 };
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use purges::{CatchUp, Purge, PurgeLog, Replayed, is_cache};
-use unixproc::log;
-
-/// Connecting may hold up the program for so long.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The first pause between attempts to connect; it doubles up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// A loss is noticed so long after it happened, at most; others may have purged since.
 const NOTICE: Duration = Duration::from_secs(15);
@@ -23,17 +14,17 @@ const NOTICE: Duration = Duration::from_secs(15);
 /// Messages taken in one turn.
 const ROUND: usize = 64;
 
+/// What is asked of others is looked at this often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What names of such sessions begin with: those who purge wait for their confirmations.
+const MARK: &str = "pd";
+
 /// The session with groupd.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    options: Options,
+    link: Link,
     group: GroupName,
-    token: Token,
-    session: Option<Session>,
-    pub(crate) readable: bool,
-    retry_at: Instant,
-    backoff: Duration,
-    reported: bool,
     log: PurgeLog,
     members: Vec<Name>,
     /// When it began that no purge is missed.
@@ -60,19 +51,11 @@ impl Bus {
     pub(crate) fn new(address: Address, group: GroupName, token: Token) -> Bus {
         let now = Instant::now();
         let mut options = Options::new(address);
-        let name = format!("pd{}", std::process::id() % 100_000_000);
-        options.name = name.parse().ok();
+        options.name = format!("{MARK}{}", std::process::id()).parse().ok();
         options.membership = true;
-        options.timeout = CONNECT_TIMEOUT;
         Bus {
-            options,
+            link: Link::new(options, MARK.as_bytes(), token, now),
             group,
-            token,
-            session: None,
-            readable: false,
-            retry_at: now,
-            backoff: BACKOFF.0,
-            reported: false,
             log: PurgeLog::new(now),
             members: Vec::new(),
             whole_at: now,
@@ -82,80 +65,42 @@ impl Bus {
         }
     }
 
-    /// When there is something to do without an event.
-    pub(crate) fn wants(&self, now: Instant) -> Duration {
-        if self.readable && self.session.is_some() {
-            return Duration::ZERO;
-        }
-        match &self.session {
-            Some(_) => Duration::from_secs(1),
-            None => self.retry_at.saturating_duration_since(now),
+    /// How long there is nothing to do without an event.
+    pub(crate) fn timeout(&self, now: Instant) -> Duration {
+        match self.link.connect_at() {
+            _ if self.link.is_readable() => Duration::ZERO,
+            Some(at) => at.saturating_duration_since(now).min(TICK),
+            None => TICK,
         }
     }
 
-    /// Opens the session if it is due, and joins the group.
+    /// Takes note of an event of the session's descriptor.
+    pub(crate) fn handle_event(&mut self, event: &mio::event::Event) {
+        self.link.handle_event(event);
+    }
+
+    /// Goes on with opening the session if there is none, and joins the group.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.session.is_some() || now < self.retry_at {
-            return;
+        if self.link.connect(registry, now)
+            && let Some(session) = self.link.session()
+        {
+            // A session that is lost is noticed when it is read.
+            let _ = session.join(self.group);
         }
-        match self.try_connect(registry) {
-            Ok(session) => {
-                log::notice("connected", &[("session", &session.private_group())]);
-                self.session = Some(session);
-                self.readable = true;
-                self.reported = false;
-            }
-            Err(error) => {
-                if !self.reported {
-                    let address = &self.options.address;
-                    log::warning("bus-unreachable", &[("bus", address), ("error", &error)]);
-                    self.reported = true;
-                }
-                // Another container's process may have the same number.
-                let name = format!("pd{}", rand::random::<u32>() % 100_000_000);
-                self.options.name = name.parse().ok();
-                self.retry_at = Instant::now() + self.backoff;
-                self.backoff = (self.backoff * 2).min(BACKOFF.1);
-            }
-        }
-    }
-
-    fn try_connect(&self, registry: &Registry) -> anyhow::Result<Session> {
-        let mut session = Session::connect(self.options.clone())?;
-        session.set_nonblocking(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&session.as_raw_fd()), self.token, interest)?;
-        session.join(self.group)?;
-        Ok(session)
     }
 
     /// Takes what has come, up to a turn's bound.
     pub(crate) fn receive(&mut self, now: Instant) -> Vec<Task> {
         let mut tasks = Vec::new();
         for _ in 0..ROUND {
-            let Some(session) = self.session.as_mut().filter(|_| self.readable) else {
-                break;
-            };
-            // What could not be written before is in the way of nothing here: it is tried again.
-            let _ = session.flush();
-            match session.try_receive() {
-                Ok(Some(event)) => {
-                    self.backoff = BACKOFF.0;
-                    self.handle(event, now, &mut tasks);
-                }
-                Ok(None) => self.readable = false,
-                Err(group::ReceiveError::Membership(error)) => {
-                    log::warning("bad-message", &[("error", &error)]);
-                }
-                Err(error) => {
-                    log::warning("bus-lost", &[("error", &error)]);
-                    self.session = None;
+            match self.link.receive(now) {
+                Some(Received::Event(event)) => self.handle(event, now, &mut tasks),
+                Some(Received::Lost) => {
                     self.members.clear();
                     self.catch_up = None;
-                    self.reported = true;
-                    self.retry_at = now + self.backoff;
                     self.miss(now);
                 }
+                None => break,
             }
         }
         self.ask(now, &mut tasks);
@@ -205,7 +150,7 @@ impl Bus {
     }
 
     fn handle_membership(&mut self, membership: &Membership, now: Instant) {
-        let own = self.session.as_ref().map(Session::private_group);
+        let own = self.link.private_group();
         let others = membership.members.iter().copied();
         let others = others.filter(|name| is_cache(name) && Some(*name) != own);
         let others: Vec<Name> = others.collect();
@@ -253,7 +198,7 @@ impl Bus {
         self.number = self.number.wrapping_add(1);
         let question = catch_up.poll_question(self.number, now);
         if let Some(complete) = catch_up.outcome() {
-            let alone = !self.members.iter().any(is_other(self.session.as_ref()));
+            let alone = !self.members.iter().any(is_other(self.link.private_group()));
             self.catch_up = None;
             self.missed_since = None;
             self.whole_at = now;
@@ -267,7 +212,7 @@ impl Bus {
 
     /// Says something to one of the group.
     pub(crate) fn send(&mut self, to: Name, number: u16, text: &str) {
-        if let Some(session) = &mut self.session {
+        if let Some(session) = self.link.session() {
             // Who asked has gone, or finds that this one has: both are told by the membership.
             let _ = session.multicast(Service::Agreed, &[to], number, text.as_bytes());
         }
@@ -275,7 +220,7 @@ impl Bus {
 
     /// Leaves in order: whoever waits for a confirmation knows that nothing more will be deleted.
     pub(crate) fn leave(&mut self) {
-        if let Some(mut session) = self.session.take() {
+        if let Some(mut session) = self.link.close(Instant::now()) {
             // The end of the connection says the same a little less politely.
             let _ = session.leave(self.group);
             let _ = session.disconnect();
@@ -283,8 +228,7 @@ impl Bus {
     }
 }
 
-fn is_other(session: Option<&Session>) -> impl Fn(&Name) -> bool {
-    let own = session.map(Session::private_group);
+fn is_other(own: Option<Name>) -> impl Fn(&Name) -> bool {
     move |name| is_cache(name) && Some(*name) != own
 }
 

@@ -410,6 +410,7 @@ impl Daemon {
             &[
                 ("queued-bytes", &self.outputs.queued_bytes()),
                 ("written-bytes", &self.outputs.written_bytes()),
+                ("failures", &self.outputs.failures()),
                 ("full", &self.full),
             ],
         );

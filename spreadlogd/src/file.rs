@@ -31,6 +31,7 @@ pub(crate) struct LogFile {
     queue: Queue,
     last_used: Instant,
     trouble: Option<Trouble>,
+    failures: u64,
     kept: Option<Kept>,
     series: Option<u64>,
 }
@@ -75,6 +76,7 @@ impl LogFile {
             queue: Queue::default(),
             last_used: now,
             trouble: None,
+            failures: 0,
             kept: None,
             series: None,
         }
@@ -341,6 +343,7 @@ impl LogFile {
             throttle: log::Throttle::new(REPORT_INTERVAL),
         });
         trouble.failures += 1;
+        self.failures += 1;
         trouble.retry_at = now + RETRY_DELAY;
         if trouble.throttle.admit(now).is_some() {
             log::error(
@@ -379,6 +382,11 @@ impl LogFile {
     /// Whether it is open.
     pub(crate) fn is_open(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Attempts to open or write it that failed, since the start.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// Bytes that wait to be written.

@@ -53,6 +53,8 @@ pub(crate) struct Outputs {
     pipe_bytes_max: usize,
     queued_bytes: usize,
     written_bytes: u64,
+    /// Attempts to open or write files that failed, those of files that are forgotten among them.
+    file_failures: u64,
     nobody_reads: bool,
 }
 
@@ -77,6 +79,7 @@ impl Outputs {
             pipe_bytes_max,
             queued_bytes: 0,
             written_bytes: 0,
+            file_failures: 0,
             nobody_reads: false,
         }
     }
@@ -174,9 +177,12 @@ impl Outputs {
                 continue;
             }
             self.make_room_for(&path);
-            let file = self.files.get_mut(&path);
-            let span = file.and_then(|file| file.begin_span(now));
-            begun.extend(span.map(|span| (path, span)));
+            if let Some(file) = self.files.get_mut(&path) {
+                let before = file.failures();
+                let span = file.begin_span(now);
+                self.file_failures += file.failures() - before;
+                begun.extend(span.map(|span| (path, span)));
+            }
         }
         begun
     }
@@ -241,7 +247,9 @@ impl Outputs {
         for path in self.writable() {
             self.make_room_for(&path);
             if let Some(file) = self.files.get_mut(&path) {
+                let before = file.failures();
                 self.written_bytes += file.write(now) as u64;
+                self.file_failures += file.failures() - before;
             }
         }
         let files = &self.files;
@@ -373,6 +381,11 @@ impl Outputs {
             .min()
     }
 
+    /// Attempts to open, start or write that failed, since the start.
+    pub(crate) fn failures(&self) -> u64 {
+        self.file_failures + self.pipes.iter().map(LogPipe::failures).sum::<u64>()
+    }
+
     /// Writes one line per output that is open or has something queued into the log.
     pub(crate) fn log_status(&self) {
         for (path, file) in &self.files {
@@ -380,6 +393,7 @@ impl Outputs {
                 ("file", &path.display()),
                 ("open", &file.is_open()),
                 ("queued-bytes", &file.queued_bytes()),
+                ("failures", &file.failures()),
             ];
             log::notice("status", fields);
         }
@@ -388,6 +402,7 @@ impl Outputs {
                 ("file", pipe.reader()),
                 ("queued-bytes", &pipe.queued_bytes()),
                 ("dropped-bytes", &pipe.dropped_bytes()),
+                ("failures", &pipe.failures()),
             ];
             log::notice("status", fields);
         }

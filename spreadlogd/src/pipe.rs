@@ -51,6 +51,7 @@ pub(crate) struct LogPipe {
     throttle: log::Throttle,
     /// Bytes of lines that came when too many waited.
     dropped_bytes: u64,
+    failures: u64,
     dropped_throttle: log::Throttle,
 }
 
@@ -76,6 +77,7 @@ impl LogPipe {
             restart_at: None,
             throttle: log::Throttle::new(REPORT_INTERVAL),
             dropped_bytes: 0,
+            failures: 0,
             dropped_throttle: log::Throttle::new(REPORT_INTERVAL),
         }
     }
@@ -136,6 +138,11 @@ impl LogPipe {
         }
     }
 
+    /// How often the reader could not be started or was lost, since the start.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
+    }
+
     /// How many bytes of lines were dropped.
     pub(crate) fn dropped_bytes(&self) -> u64 {
         self.dropped_bytes
@@ -152,6 +159,7 @@ impl LogPipe {
                 "command-failed",
                 &[("command", &self.reader), ("error", &error)],
             );
+            self.failures += 1;
             self.restart_at = Some(now + RESTART_DELAY);
         }
         if self.restart_at.is_some_and(|at| now < at) {
@@ -192,6 +200,7 @@ impl LogPipe {
     /// A command that does not read has had a part of a line at most: the next one gets it whole.
     /// What stdout has taken stays there, on a disk that is full: the line goes on behind it.
     fn lose_reader(&mut self, now: Instant) {
+        self.failures += 1;
         self.restart_at = Some(now + RESTART_DELAY);
         if self.reader == Reader::Stdout {
             return;

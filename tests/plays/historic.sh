@@ -132,6 +132,8 @@ kill -HUP $other
 until_true 10 'the failure is said' grep -q 'write-failed\|open-failed' "$scratch/gone.err"
 publish 'x waits' 'x waits, too'
 until_true 10 'the failure is counted' grep -q 'write-failed .*failures=' "$scratch/gone.err"
+kill -USR1 $other
+until_true 10 'USR1 tells of failures' grep -q 'status queued-bytes=.* failures=[1-9]' "$scratch/gone.err"
 mkdir "$scratch/directory"
 until_true 10 'what waited is written' has_lines 2 "$scratch/directory/log"
 grep -q 'write-resumed .*failures=[1-9]' "$scratch/gone.err" || fail "$(cat "$scratch/gone.err")"

@@ -85,12 +85,9 @@ impl Instance {
         daemonize: bool,
         caught: &[Signal],
     ) -> Result<(Instance, Process), Failure> {
-        let claim = |path: &Path| {
-            let named = |error| Failure::failed(format!("{}: {error}", path.display()));
-            Pidfile::claim(path).map_err(named)
-        };
+        let pidfile = pidfile.map(Pidfile::claim).transpose();
         let instance = Instance {
-            pidfile: pidfile.map(claim).transpose()?,
+            pidfile: pidfile.map_err(Failure::failed)?,
             background: match daemonize {
                 true => Some(background::detach().map_err(Failure::failed)?),
                 false => None,

@@ -24,28 +24,7 @@ impl Pidfile {
     /// # Errors
     /// `AddrInUse` if another process holds it; otherwise it cannot be created or written.
     pub fn claim(path: &Path) -> io::Result<Pidfile> {
-        loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o644)
-                .open(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(held(&mut file)),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            // Its last owner may have removed it between our open and our lock.
-            if fs::metadata(path).is_ok_and(|named| same_file(&named, &file)) {
-                file.set_len(0)?;
-                return Ok(Pidfile {
-                    path: path.to_owned(),
-                    file,
-                });
-            }
-        }
+        try_claim(path).map_err(|error| named(path, &error))
     }
 
     /// Writes this process's number into the file, to be called once the program is ready.
@@ -53,9 +32,39 @@ impl Pidfile {
     /// # Errors
     /// It cannot be written.
     pub fn write(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        writeln!(self.file, "{}", std::process::id())
+        let written = writeln!(self.file, "{}", std::process::id());
+        written.map_err(|error| named(&self.path, &error))
     }
+}
+
+fn try_claim(path: &Path) -> io::Result<Pidfile> {
+    loop {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held(&mut file)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Its last owner may have removed it between our open and our lock.
+        if fs::metadata(path).is_ok_and(|named| same_file(&named, &file)) {
+            file.set_len(0)?;
+            return Ok(Pidfile {
+                path: path.to_owned(),
+                file,
+            });
+        }
+    }
+}
+
+/// Says which file an error is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Names the process that holds the file, if it has written its number already.
@@ -94,13 +103,14 @@ mod tests {
         let mut pidfile = Pidfile::claim(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
         let error = Pidfile::claim(&path).unwrap_err();
-        assert_eq!(error.to_string(), "another process holds this pid file");
+        let held = format!("{}: another process holds this pid file", path.display());
+        assert_eq!(error.to_string(), held);
         pidfile.write().unwrap();
         let id = std::process::id();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{id}\n"));
         let error = Pidfile::claim(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().ends_with(&format!("file, {id}")));
+        assert_eq!(error.to_string(), format!("{held}, {id}"));
         drop(pidfile);
         assert!(!path.exists());
     }

@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_mistake_hides_no_other() {
-        let text = "Loops = 0 Site a:80 b {\n Origin = '{'\n NegativeSeconds = x StoreCookies = }\n\
+        let text = "Loops = 0\nSite a:80 b {\n Origin = '{'\n NegativeSeconds = x StoreCookies = }\n\
                     Sit c { Origin = \"}\" }\nPurgeFrom = x 10.0.0.1\nMemorySize = \"";
         let errors = bad(text);
         let lines: Vec<&str> = errors
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "f:1", "f:1", "f:1", "f:2", "f:3", "f:3", "f:4", "f:5", "f:6"
+                "f:1", "f:2", "f:2", "f:3", "f:4", "f:4", "f:5", "f:6", "f:7"
             ],
             "{errors:#?}"
         );

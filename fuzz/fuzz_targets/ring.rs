@@ -36,6 +36,7 @@ impl Network {
                 segment: 0,
                 name: "one".into(),
                 segment_address: "10.0.0.255:4803".parse().expect("an address"),
+                address: id.into(),
             })
         };
         let nodes = (1..=MEMBERS).map(|id| {

@@ -1,6 +1,6 @@
 //! What a member is told when it starts: who it is, who the others are, and how patient it is.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::view::{Incarnation, MemberId};
@@ -16,6 +16,8 @@ pub struct MemberConfig {
     pub name: String,
     /// See `name`.
     pub segment_address: SocketAddrV4,
+    /// Where its packets come from, to be compared with where they do.
+    pub address: Ipv4Addr,
 }
 
 /// How patient the failure detector is; every timer follows from it.
@@ -37,7 +39,7 @@ pub struct Timers {
     pub token_loss: Duration,
     /// No sign that the successor has the token for this long: it is sent again.
     pub token_retransmit: Duration,
-    /// How long the representative keeps the token of an idle ring.
+    /// How long the first member of an idle ring keeps its token.
     pub idle_hold: Duration,
     /// How often HELLO is repeated while a membership is gathered (doubling from a quarter of it).
     pub gather_interval: Duration,
@@ -104,7 +106,8 @@ impl std::fmt::Debug for Key {
 pub struct Config {
     /// Which of `members` this one is.
     pub me: MemberId,
-    /// All configured daemons, in ring order.
+    /// All configured daemons, in ring order. Where members have them in another order, the one with
+    /// the lowest id in a ring decides.
     pub members: Vec<MemberConfig>,
     /// Seals every packet if present; without it packets are plain.
     pub key: Option<Key>,

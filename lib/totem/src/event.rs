@@ -1,6 +1,6 @@
 //! What comes out of the ring: deliveries, views, notices for the log, and packets to send.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,10 +85,10 @@ pub enum Notice {
 pub enum Difference {
     /// Another version of the protocol: that member is not talked to.
     Protocol,
-    /// It and we stand in another order.
-    Order,
     /// It calls itself so.
     Name(String),
+    /// Its packets come from this address.
+    Address(IpAddr),
     /// It is in the segment of this address.
     Segment(SocketAddrV4),
     /// It waits so long for the token.

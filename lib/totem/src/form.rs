@@ -26,8 +26,10 @@ pub(crate) struct Forming {
 }
 
 impl Totem {
-    /// Starts a formation of these members, of whom I am the first.
-    pub(crate) fn propose(&mut self, now: Time, members: Vec<ViewMember>) {
+    /// Starts a formation of these members, of whom I have the lowest id. Their order is that of my
+    /// configuration, whatever the order of theirs is.
+    pub(crate) fn propose(&mut self, now: Time, mut members: Vec<ViewMember>) {
+        members.sort_by_key(|member| self.rank(member.id));
         if !planted(Mutant::ReusedRingId) {
             self.counter += 1;
         }
@@ -48,7 +50,8 @@ impl Totem {
     }
 
     pub(crate) fn handle_form(&mut self, now: Time, sender: ViewMember, form: Form) {
-        let Some(position) = form.members.iter().position(|member| *member == self.me) else {
+        let position = form.members.iter().position(|member| *member == self.me);
+        let (Some(position), Some(proposer)) = (position, form.proposer()) else {
             return;
         };
         let before = (position + form.members.len() - 1) % form.members.len();
@@ -57,9 +60,9 @@ impl Totem {
         }
         let (ring, pass) = (form.ring, form.pass);
         let taken = match pass {
-            1 if position == 0 => self.close_pass_one(now, form),
+            1 if position == proposer => self.close_pass_one(now, form),
             1 => self.take_pass_one(now, form),
-            2 if position > 0 => self.take_pass_two(now, form),
+            2 if position != proposer => self.take_pass_two(now, form),
             _ => false,
         };
         if taken {
@@ -95,9 +98,9 @@ impl Totem {
     /// A living ring goes into a formation whole, or because one of its own members lost it.
     fn may_join(&self, form: &Form) -> bool {
         let view = &self.ring.view;
-        let proposer = form.members[0];
+        let proposer = form.proposer().map(|position| form.members[position]);
         self.state != State::Operational
-            || view.members.contains(&proposer)
+            || proposer.is_some_and(|proposer| view.members.contains(&proposer))
             || view
                 .members
                 .iter()

@@ -8,9 +8,10 @@
 use crate::clique;
 use crate::event::{Difference, Notice};
 use crate::node::{State, Totem};
+use crate::peer::{Peer, STEADY_BEACONS};
 use crate::time::Time;
 use crate::timer::Timer;
-use crate::view::{Incarnation, MemberId, RingId, ViewMember};
+use crate::view::{MemberId, ViewMember};
 use crate::wire::{Control, Heard, Hello};
 
 use std::time::Duration;
@@ -23,85 +24,6 @@ const HELLO_DELAY: Duration = Duration::from_millis(1);
 const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 /// A peer is heard while its last HELLO is not older than this many beacon intervals.
 const HEARD_BEACONS: u32 = 3;
-/// A member that was lost more often than this lately has to be heard steadily before it is taken
-/// back: for so many beacon intervals, with no pause as long as that.
-const LOSSES_FREE: u32 = 4;
-const STEADY_BEACONS: u32 = 2;
-/// A loss is forgotten after this time without another.
-const LOSS_MEMORY: Duration = Duration::from_secs(60);
-/// Who was shut out waits this long, and twice as long each time that it happens again.
-const SHUT_OUT_WAIT: Duration = Duration::from_secs(2);
-const SHUT_OUT_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// What is known of a configured member, in the life that was heard last.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) incarnation: Incarnation,
-    /// Its last HELLO.
-    heard_at: Time,
-    /// Its last fresh HELLO, and when.
-    hello: Option<(Time, Hello)>,
-    answered_at: Time,
-    /// Since when it has been heard without a pause.
-    steady_since: Time,
-    /// How often it was lost lately, and when last.
-    losses: u32,
-    lost_at: Time,
-    /// How often it was shut out lately, and when last.
-    shut_outs: u32,
-    shut_out_at: Time,
-}
-
-impl Peer {
-    fn new(incarnation: Incarnation, now: Time) -> Peer {
-        let never = Time(0);
-        Peer {
-            incarnation,
-            heard_at: now,
-            hello: None,
-            answered_at: never,
-            steady_since: now,
-            losses: 0,
-            lost_at: never,
-            shut_outs: 0,
-            shut_out_at: never,
-        }
-    }
-
-    /// Notes a HELLO; after this long a silence it is no longer heard steadily.
-    fn hear(&mut self, now: Time, pause: Duration) {
-        if now.since(self.heard_at) > pause {
-            self.steady_since = now;
-        }
-        self.heard_at = now;
-    }
-
-    /// Its last fresh HELLO, if not older than `since`.
-    fn hello(&self, since: Time) -> Option<&Hello> {
-        self.hello
-            .as_ref()
-            .filter(|(at, _)| *at >= since)
-            .map(|(_, hello)| hello)
-    }
-
-    /// Whether it comes and goes. One that was only cut off is heard steadily from the moment when
-    /// the cut is healed, so this costs a merge less than a second.
-    fn is_flapping(&self, now: Time, steady: Duration) -> bool {
-        self.losses > LOSSES_FREE
-            && now.since(self.lost_at) < LOSS_MEMORY
-            && self.heard_at.since(self.steady_since) < steady
-    }
-
-    /// Whether it was shut out and has to wait: it hears the ring and cannot get its data, which
-    /// does not show before it is in a ring again.
-    fn is_shut_out(&self, now: Time) -> bool {
-        let Some(again) = self.shut_outs.checked_sub(1) else {
-            return false;
-        };
-        let wait = SHUT_OUT_WAIT * (1 << again.min(10));
-        now.since(self.shut_out_at) < wait.min(SHUT_OUT_WAIT_MAX)
-    }
-}
 
 fn hears(hello: &Hello, member: ViewMember) -> bool {
     hello.heard.iter().any(|heard| heard.member == member)
@@ -125,7 +47,7 @@ impl Totem {
     }
 
     /// HELLOs heard before this time do not count.
-    fn cutoff(&self, now: Time) -> Time {
+    pub(crate) fn cutoff(&self, now: Time) -> Time {
         match self.state {
             State::Gather => self.gather_started,
             _ => now - self.config.timers.beacon_interval * HEARD_BEACONS,
@@ -151,7 +73,7 @@ impl Totem {
         heard.collect()
     }
 
-    fn my_hello(&self, now: Time, to: MemberId) -> Hello {
+    fn my_hello(&self, now: Time) -> Hello {
         Hello {
             compatibility: self.config.compatibility,
             ring: self.ring.view.ring,
@@ -161,7 +83,7 @@ impl Totem {
             members: self.ring.view.members.to_vec(),
             heard: self.row(now),
             gone: self.gone.union(&self.shut_out).copied().collect(),
-            outline: self.outline(to),
+            outline: self.outline(),
         }
     }
 
@@ -177,7 +99,7 @@ impl Totem {
             if ended || self.refuses(now, id) {
                 continue;
             }
-            let hello = self.my_hello(now, id);
+            let hello = self.my_hello(now);
             self.send(id, Control::Hello(hello));
         }
         if self.state == State::Gather {
@@ -247,7 +169,7 @@ impl Totem {
         if !echo && !ringmate {
             if now.since(peer.answered_at) >= ANSWER_GAP {
                 peer.answered_at = now;
-                let answer = self.my_hello(now, sender.id);
+                let answer = self.my_hello(now);
                 self.send(sender.id, Control::Hello(answer));
             }
             return;
@@ -319,35 +241,31 @@ impl Totem {
         }
     }
 
-    /// Members that gather now as I do, and I, in configuration order.
+    /// Members that gather now as I do, and I, in the order of their ids.
     fn candidates(&self) -> Vec<(ViewMember, Option<&Hello>)> {
         let since = self.gather_started;
-        let candidate = |id: MemberId| {
-            if id == self.me.id {
-                return Some((self.me, None));
-            }
-            let peer = self.peers.get(&id)?;
+        let mut candidates = vec![(self.me, None)];
+        for (&id, peer) in self.peers.iter().filter(|(id, _)| **id != self.me.id) {
             let member = ViewMember {
                 id,
                 incarnation: peer.incarnation,
             };
-            let hello = peer.hello(since).filter(|hello| hello.gathering)?;
-            (!self.is_out(&member)).then_some((member, Some(hello)))
-        };
-        self.config
-            .members
-            .iter()
-            .filter_map(|member| candidate(member.id))
-            .collect()
+            let hello = peer.hello(since).filter(|hello| hello.gathering);
+            if hello.is_some() && !self.is_out(&member) {
+                candidates.push((member, hello));
+            }
+        }
+        candidates.sort_by_key(|(member, _)| *member);
+        candidates
     }
 
     /// Whether a member of my ring is not to be in the next view.
-    fn is_out(&self, member: &ViewMember) -> bool {
+    pub(crate) fn is_out(&self, member: &ViewMember) -> bool {
         self.gone.contains(member) || self.shut_out.contains(member)
     }
 
     /// Proposes a ring if everyone expected is there, or if the time is up, and if it is mine to
-    /// propose: the first in configuration order of those who hear each other does.
+    /// propose: of those who hear each other, the one with the lowest id does.
     pub(crate) fn try_form(&mut self, now: Time, time_is_up: bool) {
         if self.state != State::Gather {
             return;
@@ -388,127 +306,6 @@ impl Totem {
         if self.state == State::Gather {
             let patience = self.random.jitter(self.config.timers.gather_timeout);
             self.timers.set(Timer::GatherDeadline, now + patience);
-        }
-    }
-
-    /// As the first member of a living ring, proposes to merge with other living rings, if every
-    /// member of each hears every member of all the others, and if it is mine to propose.
-    ///
-    /// The token goes on until a member handles the formation, so looking costs nothing.
-    fn try_merge(&mut self, now: Time) {
-        let settle = self.config.timers.merge_settle();
-        if self.state != State::Operational
-            || self.ring.me != 0
-            || self.leaving.is_some()
-            || now < self.merge_after
-            || now.since(self.installed_at) < settle
-        {
-            return;
-        }
-        let mut members: Vec<ViewMember> = self.ring.view.members.to_vec();
-        for ring in self.foreign_rings(now) {
-            let joined: Vec<ViewMember> = members.iter().chain(&ring).copied().collect();
-            if self.can_merge(now, &joined) {
-                members = joined;
-            }
-        }
-        if members.len() == self.ring.view.members.len() {
-            return;
-        }
-        members.sort_by_key(|member| self.rank(member.id));
-        if members[0] == self.me {
-            self.stats.merges += 1;
-            let pause = self.random.jitter(self.config.timers.beacon_interval);
-            self.merge_after = now + pause;
-            self.propose(now, members);
-        }
-    }
-
-    /// The members of other living rings, ring by ring, each known from a fresh HELLO of all.
-    fn foreign_rings(&self, now: Time) -> Vec<Vec<ViewMember>> {
-        // Who was there a moment ago: an attempt that fails costs this ring a view.
-        let beacon = self.config.timers.beacon_interval;
-        let (cutoff, steady) = (now - beacon * 3 / 2, beacon * STEADY_BEACONS);
-        let mut rings: Vec<(RingId, Vec<ViewMember>)> = Vec::new();
-        for (id, peer) in &self.peers {
-            let Some(hello) = peer.hello(cutoff) else {
-                continue;
-            };
-            let outside = self.ring.view.position(*id).is_none();
-            let seen = rings.iter().any(|(ring, _)| *ring == hello.ring);
-            if outside && !seen && !hello.gathering {
-                rings.push((hello.ring, hello.members.clone()));
-            }
-        }
-        let in_step = |(ring, members): (RingId, Vec<ViewMember>)| {
-            let all = members.iter().all(|member| {
-                self.peers.get(&member.id).is_some_and(|peer| {
-                    peer.incarnation == member.incarnation
-                        && !peer.is_flapping(now, steady)
-                        && !peer.is_shut_out(now)
-                        && peer
-                            .hello(cutoff)
-                            .is_some_and(|h| h.ring == ring && !h.gathering)
-                })
-            });
-            all.then_some(members)
-        };
-        rings.into_iter().filter_map(in_step).collect()
-    }
-
-    /// Whether everyone outside my ring says that it and each member of another ring hear each
-    /// other.
-    fn can_merge(&self, now: Time, members: &[ViewMember]) -> bool {
-        let cutoff = self.cutoff(now);
-        let outside = members
-            .iter()
-            .filter(|member| !self.ring.view.members.contains(member));
-        outside.into_iter().all(|member| {
-            let hello = self
-                .peers
-                .get(&member.id)
-                .and_then(|peer| peer.hello(cutoff));
-            let Some(hello) = hello else { return false };
-            members.iter().all(|other| {
-                let mutual = |heard: &Heard| heard.member == *other && heard.mutual;
-                hello.members.contains(other) || hello.heard.iter().any(mutual)
-            })
-        })
-    }
-
-    /// Leaves a member that still speaks out of the next view, and of merges for a while.
-    pub(crate) fn shut_out(&mut self, now: Time, member: ViewMember) {
-        self.shut_out.insert(member);
-        if let Some(peer) = self.peers.get_mut(&member.id) {
-            let recent = now.since(peer.shut_out_at) < SHUT_OUT_WAIT_MAX * 2;
-            peer.shut_outs = if recent { peer.shut_outs + 1 } else { 1 };
-            peer.shut_out_at = now;
-        }
-    }
-
-    /// Whether somebody has to wait for having been shut out.
-    pub(crate) fn shuts_out(&self, now: Time) -> bool {
-        self.peers.values().any(|peer| peer.is_shut_out(now))
-    }
-
-    /// Whether some host gets no beacons, as it refused one.
-    pub(crate) fn is_refused(&self, now: Time) -> bool {
-        self.refused_at.keys().any(|&id| self.refuses(now, id))
-    }
-
-    /// Notes who was lost with the last view without leaving.
-    pub(crate) fn note_lost(&mut self, now: Time, member: ViewMember) {
-        self.notice(Notice::Evicted {
-            member: member.id,
-            incarnation: member.incarnation,
-        });
-        // Who left or died does not come and go.
-        if !self.is_out(&member)
-            && let Some(peer) = self.peers.get_mut(&member.id)
-        {
-            let recent = now.since(peer.lost_at) < LOSS_MEMORY;
-            peer.losses = if recent { peer.losses + 1 } else { 1 };
-            peer.lost_at = now;
         }
     }
 }

@@ -24,6 +24,11 @@
 //!
 //! The synced sets of a view are disjoint, so the first member of one names it, and the group ids
 //! that are made in it during a change, under that member, are not made in another set.
+//!
+//! # Ends of sessions
+//!
+//! A session may be in thousands of groups. It leaves them in pieces as well, where its end is
+//! ordered, and what is ordered behind that waits.
 
 mod change;
 mod envelope;
@@ -37,7 +42,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,6 +58,7 @@ pub use name::{DAEMON_NAME_BYTES_MAX, GroupName, PrivateName};
 pub use quota::TooManyGroups;
 pub use sessions::NotUnique;
 
+use change::Ending;
 use envelope::{Envelope, Multicast};
 use exchange::{Exchange, Merged, Phase, Received, Stamp};
 use name::Member;
@@ -64,8 +70,9 @@ use table::{Ranks, Table};
 /// and number its memberships from 1, whose other members abandon it.
 const CHANGE_INDEX: u32 = 1 << 30;
 
-/// Groups merged or messages applied in one call of [`Groups::advance`]: a fraction of a millisecond.
-const PIECES_PER_CALL: usize = 256;
+/// Groups merged, groups that a session leaves as it ends, or messages applied in one call: a
+/// fraction of a millisecond. Tests go through all that can happen between two calls.
+const PIECES_PER_CALL: usize = if cfg!(test) { 2 } else { 256 };
 
 /// The process-group layer of one daemon. See the [module documentation](self).
 #[derive(Debug)]
@@ -82,6 +89,12 @@ pub struct Groups {
     /// The id of the last change of any group.
     last: GroupId,
     exchange: Option<Exchange>,
+    /// A session that ends, and leaves its groups piece by piece.
+    ending: Option<Ending>,
+    /// What was ordered behind that, outside of an exchange.
+    // Bound: what the ring delivers during as many calls as the end of a session takes, which is
+    // bounded by its quota.
+    held: VecDeque<(MemberId, Envelope)>,
     stats: GroupStats,
 }
 
@@ -114,6 +127,8 @@ impl Groups {
                 index: 0,
             },
             exchange: None,
+            ending: None,
+            held: VecDeque::new(),
             stats: GroupStats::default(),
         }
     }
@@ -136,6 +151,9 @@ impl Groups {
             (Ok(Envelope::State(_)), None) => self.stats.stale_states += 1,
             (Ok(envelope), Some(exchange)) => {
                 exchange.held.push_back((delivery.sender, envelope));
+            }
+            (Ok(envelope), None) if self.ending.is_some() || !self.held.is_empty() => {
+                self.held.push_back((delivery.sender, envelope));
             }
             (Ok(envelope), None) => self.apply(delivery.sender, envelope, out),
         }
@@ -238,12 +256,32 @@ impl Groups {
         self.last
     }
 
-    /// Does the next piece of what an exchange of tables asks for; gives whether there is more that
-    /// can be done at once.
+    /// Does the next piece of what an exchange of tables, or the end of a session, asks for; gives
+    /// whether there is more that can be done at once.
     ///
     /// Call it after each of the `handle_` functions until there is no more; what is due by the
     /// clock may be done between two calls, and more may be delivered.
     pub fn advance(&mut self, out: &mut Vec<GroupEvent>) -> bool {
+        if self.ending.is_some() {
+            self.advance_ending(out);
+            return true;
+        }
+        if self.exchange.is_some() {
+            return self.advance_exchange(out);
+        }
+        for _ in 0..PIECES_PER_CALL {
+            let Some((sender, envelope)) = self.held.pop_front() else {
+                return false;
+            };
+            self.apply(sender, envelope, out);
+            if self.ending.is_some() {
+                break;
+            }
+        }
+        true
+    }
+
+    fn advance_exchange(&mut self, out: &mut Vec<GroupEvent>) -> bool {
         let Some(mut exchange) = self.exchange.take() else {
             return false;
         };
@@ -257,7 +295,7 @@ impl Groups {
         let mut goes_on = !exchange.unread.is_empty() || exchange.is_complete();
         // Bound of a call: a chunk, and so many groups or messages.
         for _ in 0..PIECES_PER_CALL {
-            if !exchange.unread.is_empty() || !exchange.is_complete() {
+            if !exchange.unread.is_empty() || !exchange.is_complete() || self.ending.is_some() {
                 break;
             }
             goes_on = self.advance_merge(&mut exchange, out);
@@ -338,6 +376,9 @@ impl Groups {
         if let Some(exchange) = self.exchange.take() {
             for (sender, envelope) in exchange.held {
                 self.apply(sender, envelope, out);
+                while self.ending.is_some() {
+                    self.advance_ending(out);
+                }
             }
         }
     }

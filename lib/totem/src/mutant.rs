@@ -8,6 +8,8 @@
 pub enum Mutant {
     /// A Safe message is delivered at the aru of a single token.
     SafeByOneVisit,
+    /// Packets count as stable at the aru of a single token.
+    StableByOneVisit,
     /// The second pass of an earlier formation is taken for that of the present one (case 5).
     StaleForm2,
     /// A ring gets the counter of the one before (case 1).
@@ -78,8 +80,9 @@ mod planting {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Mutant; 19] = [
+        pub const ALL: [Mutant; 20] = [
             Mutant::SafeByOneVisit,
+            Mutant::StableByOneVisit,
             Mutant::StaleForm2,
             Mutant::ReusedRingId,
             Mutant::UnpersistedCounter,

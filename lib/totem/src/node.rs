@@ -1,7 +1,7 @@
 //! One member: its state, its inputs and outputs. What happens in each state lives beside this
 //! file: `order` (token and data), `gather` (who is there), `form` (agreeing on a ring),
-//! `recover` (old messages, installing the view), `suspect` (refusals, probes, leaving), `roll` (a late
-//! token), `transmit` (what leaves).
+//! `merge` (other rings), `recover` (old messages, installing the view), `suspect` (refusals, probes,
+//! leaving), `roll` (a late token), `receive` and `transmit` (what comes and what leaves).
 //!
 //! ```text
 //!                token lost, LEAVE, newer life         FORM pass 1 handled
@@ -13,7 +13,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,14 +20,14 @@ use bytes::Bytes;
 use crate::config::{Config, MemberConfig, Start};
 use crate::event::{Class, Event, Notice, Service};
 use crate::form::Forming;
-use crate::gather::Peer;
 use crate::mutant::{Mutant, planted};
+use crate::peer::Peer;
 use crate::queue::{CHUNK_HEADER_BYTES, MESSAGE_BYTES_MAX, QueueFull, SendQueue};
 use crate::random::Random;
 use crate::recover::Recovery;
 use crate::ring::Ring;
 use crate::roll::RollCall;
-use crate::seal::{HEADER_BYTES, Header, Kind, Refused, Sealer, TAG_BYTES};
+use crate::seal::{HEADER_BYTES, Sealer, TAG_BYTES};
 use crate::stats::Stats;
 use crate::suspect::{Leaving, Probe};
 use crate::time::Time;
@@ -111,7 +110,8 @@ pub struct Totem {
     /// When the host of a member last refused a packet. Bound: the configured members.
     pub(crate) refused_at: BTreeMap<MemberId, Time>,
     pub(crate) leaving: Option<Leaving>,
-    scratch: Vec<u8>,
+    /// What an opened packet is read from. Scratch of `receive`.
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl Totem {
@@ -193,120 +193,6 @@ impl Totem {
         totem.persist_counter();
         totem.timers.set(Timer::Beacon, now);
         totem
-    }
-
-    /// Takes one datagram as it was received.
-    pub fn handle_packet(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
-        if self.leaving_now() {
-            return;
-        }
-        let result = Header::parse(datagram).and_then(|header| match header.kind {
-            Kind::Control => self.handle_control_packet(now, &header, from, datagram),
-            Kind::Data | Kind::Token => self.handle_ring_packet(now, &header, datagram),
-        });
-        match result {
-            Ok(()) => {}
-            Err(Refused::Garbage) => self.stats.garbage += 1,
-            Err(Refused::ForeignRing) => self.stats.foreign_ring += 1,
-            Err(Refused::Replayed) => self.stats.replayed += 1,
-            Err(Refused::ForeignKey) => {
-                self.stats.foreign_key += 1;
-                self.notice(Notice::ForeignKey { from });
-            }
-        }
-    }
-
-    fn handle_control_packet(
-        &mut self,
-        now: Time,
-        header: &Header,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<(), Refused> {
-        let sender = ViewMember {
-            id: header.sender,
-            incarnation: crate::view::Incarnation(header.session),
-        };
-        if sender == self.me {
-            return Ok(());
-        }
-        if self.rank(sender.id).is_none() {
-            self.stats.unknown_sender += 1;
-            return self.handle_stranger(header, from, datagram);
-        }
-        let mut plain = std::mem::take(&mut self.scratch);
-        let opened = self.sealer.open_control(header, datagram, &mut plain);
-        let control = opened.and_then(|()| Control::get(&plain).map_err(|_| Refused::Garbage));
-        self.scratch = plain;
-        let control = control?;
-        if sender.id == self.me.id {
-            let ours_is_newer = self.me.incarnation > sender.incarnation;
-            self.notice(Notice::DuplicateMember {
-                from,
-                ours_is_newer,
-            });
-            return Ok(());
-        }
-        match control {
-            Control::Hello(hello) => self.handle_hello(now, sender, hello),
-            Control::Form(form) => self.handle_form(now, sender, form),
-            Control::FormAck { ring, pass } => self.handle_form_ack(sender, ring, pass),
-            Control::Leave { ring } => self.handle_leave(now, sender, ring),
-            Control::Suspect { ring, member } => self.handle_suspect(now, sender, ring, member),
-            Control::Probe { nonce } => self.send(sender.id, Control::ProbeAnswer { nonce }),
-            Control::ProbeAnswer { nonce } => self.handle_probe_answer(now, sender, nonce),
-            Control::Kick { ring } => self.handle_kick(now, ring),
-        }
-        Ok(())
-    }
-
-    /// Tells of who has our key and is not in our configuration. What comes from anybody is not
-    /// worth a word.
-    fn handle_stranger(
-        &mut self,
-        header: &Header,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<(), Refused> {
-        if self.config.key.is_some() {
-            let mut plain = Vec::new();
-            self.sealer.open_control(header, datagram, &mut plain)?;
-            self.notice(Notice::Stranger { from });
-        }
-        Ok(())
-    }
-
-    fn handle_ring_packet(
-        &mut self,
-        now: Time,
-        header: &Header,
-        datagram: &[u8],
-    ) -> Result<(), Refused> {
-        if self.frozen && self.state != State::Recover && !planted(Mutant::SnapshotNotFrozen) {
-            self.stats.foreign_ring += 1;
-            return Ok(());
-        }
-        match header.kind {
-            Kind::Token => {
-                let mut plain = std::mem::take(&mut self.scratch);
-                let opened = self.sealer.open_ring(header, datagram, &mut plain);
-                let token = opened.and_then(|position| {
-                    Token::get(&plain)
-                        .map(|token| (position, token))
-                        .map_err(|_| Refused::Garbage)
-                });
-                self.scratch = plain;
-                let (position, token) = token?;
-                self.handle_token(now, position, token);
-            }
-            _ => {
-                // Kept by the store, in slices: this is its one allocation.
-                let mut plain = Vec::new();
-                let position = self.sealer.open_ring(header, datagram, &mut plain)?;
-                self.handle_data(now, position, Bytes::from(plain), datagram)?;
-            }
-        }
-        Ok(())
     }
 
     /// Lets every timer fire that is due.

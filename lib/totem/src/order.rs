@@ -232,13 +232,8 @@ impl Totem {
             self.release_token(now);
         } else if self.ring.me != 0 && !self.ring.kicked {
             self.ring.kicked = true;
-            let representative = self.ring.view.members[0].id;
-            self.send(
-                representative,
-                Control::Kick {
-                    ring: self.ring.view.ring,
-                },
-            );
+            let ring = self.ring.view.ring;
+            self.send(self.ring.view.members[0].id, Control::Kick { ring });
         }
     }
 

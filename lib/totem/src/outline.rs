@@ -1,9 +1,10 @@
 //! What a member says of its configuration in each HELLO, and where that differs from ours.
 //!
-//! Members whose files differ only in the list of daemons must talk, so nothing here is an obstacle,
+//! Members whose files differ only in the list of daemons, or in its order, must talk, so nothing
+//! here is an obstacle,
 //! and nothing is a digest of a whole file: what two members compare concerns these two, or all.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::event::{Difference, Notice};
@@ -13,30 +14,39 @@ use crate::view::MemberId;
 /// The longest name that is told, in bytes; what is longer is cut.
 pub(crate) const NAME_BYTES_MAX: usize = 31;
 
-/// A member's configuration, as far as the receiver's must agree.
+/// A member's configuration, as far as others must agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outline {
     /// The sender's own name.
     pub(crate) name: String,
     /// The address of the sender's own segment.
     pub(crate) segment: SocketAddrV4,
-    /// Whether the sender comes before the receiver in the sender's file.
-    pub(crate) is_before: bool,
     pub(crate) token_loss_ms: u32,
     pub(crate) datagram_bytes: u32,
 }
 
 impl Totem {
-    /// What `to` is told of my configuration.
-    pub(crate) fn outline(&self, to: MemberId) -> Outline {
+    /// What others are told of my configuration.
+    pub(crate) fn outline(&self) -> Outline {
         let own = self.config.members.iter().find(|m| m.id == self.me.id);
         let own = own.expect("a member is in its own configuration");
         Outline {
             name: told_name(&own.name).to_owned(),
             segment: own.segment_address,
-            is_before: self.rank(self.me.id) < self.rank(to),
             token_loss_ms: token_loss_ms(self.config.timers.token_loss),
             datagram_bytes: self.config.datagram_bytes as u32,
+        }
+    }
+
+    /// Notes if `sender` is not where my configuration has it: its file names another address of
+    /// it, or a second daemon runs with a copy of its file.
+    pub(crate) fn compare_address(&mut self, sender: MemberId, from: IpAddr) {
+        let known = self.config.members.iter().find(|m| m.id == sender);
+        if known.is_some_and(|known| from != known.address) {
+            self.notice(Notice::ForeignConfig {
+                member: sender,
+                difference: Difference::Address(from),
+            });
         }
     }
 
@@ -51,9 +61,6 @@ impl Totem {
         }
         if known.segment_address != theirs.segment {
             differences.push(Difference::Segment(theirs.segment));
-        }
-        if (self.rank(sender) < self.rank(self.me.id)) != theirs.is_before {
-            differences.push(Difference::Order);
         }
         if token_loss_ms(self.config.timers.token_loss) != theirs.token_loss_ms {
             let theirs = Duration::from_millis(theirs.token_loss_ms.into());

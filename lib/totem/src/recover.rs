@@ -81,7 +81,8 @@ impl Totem {
         if planted(Mutant::SkipRecovery) {
             self.install(now);
         }
-        if me + 1 < form.members.len() {
+        // The member before the proposer is the last one to be told.
+        if Some((me + 1) % form.members.len()) != form.proposer() {
             self.hand_on(now, form);
             self.timers.stop(Timer::FormDeadline);
         } else {

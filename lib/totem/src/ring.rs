@@ -72,8 +72,8 @@ pub(crate) struct Ring {
     /// The aru of the last token, who lowered it, and since how many visits neither changed.
     aru_arrived: (u64, u16),
     aru_unchanged: u32,
-    /// Since my last visit I asked the representative to let the token go, or, if that is me, I
-    /// was asked.
+    /// Since my last visit I asked the first member to let the token go, or, if that is me, I was
+    /// asked.
     pub(crate) kicked: bool,
 }
 
@@ -182,7 +182,7 @@ impl Ring {
         }
     }
 
-    /// Whether nothing happened for a rotation and nothing is waiting here: the representative
+    /// Whether nothing happened for a rotation and nothing is waiting here: the first member
     /// may keep such a token for a while.
     pub(crate) fn is_idle(&self, token: &Token, queue: &SendQueue) -> bool {
         queue.is_empty()
@@ -310,7 +310,11 @@ impl Ring {
             token.aru = mine;
             token.aru_by = if mine == token.seq { NOBODY } else { self.me };
         }
-        let both = token.aru.min(self.aru_sent);
+        let both = if planted(Mutant::StableByOneVisit) {
+            token.aru
+        } else {
+            token.aru.min(self.aru_sent)
+        };
         self.stable = self.stable.max(both.min(mine));
         self.aru_sent = token.aru;
     }

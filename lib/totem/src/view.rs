@@ -56,7 +56,8 @@ pub struct ViewMember {
 pub struct View {
     /// The ring's identity.
     pub ring: RingId,
-    /// The members in ring order, which is configuration order; never empty, the same at all.
+    /// The members in ring order, which is that of the configuration of the one with the lowest
+    /// id; never empty, the same at all.
     pub members: Arc<[ViewMember]>,
 }
 

@@ -5,7 +5,14 @@ use std::sync::Arc;
 use super::event::{Cause, GroupEvent, Membership, SessionId};
 use super::name::{GroupName, Member};
 use super::table::Group;
-use super::{Groups, private_groups};
+use super::{Groups, PIECES_PER_CALL, private_groups};
+
+/// A session that is gone, and the groups that it has still to be taken out of.
+#[derive(Debug)]
+pub(super) struct Ending {
+    member: Member,
+    groups: std::vec::IntoIter<GroupName>,
+}
 
 impl Groups {
     pub(super) fn join_member(
@@ -62,13 +69,29 @@ impl Groups {
         }
     }
 
+    /// The session of a member is gone: it leaves its groups, many of them piece by piece.
     pub(super) fn kill_member(&mut self, member: Member, out: &mut Vec<GroupEvent>) {
-        let who = self.private_group_of(member);
         let groups: Vec<GroupName> = self.table.groups_of(member).copied().collect();
-        for name in groups {
+        self.ending = Some(Ending {
+            member,
+            groups: groups.into_iter(),
+        });
+        self.advance_ending(out);
+    }
+
+    /// Does the next piece of the end of a session.
+    pub(super) fn advance_ending(&mut self, out: &mut Vec<GroupEvent>) {
+        let Some(mut ending) = self.ending.take() else {
+            return;
+        };
+        let member = ending.member;
+        let who = self.private_group_of(member);
+        for name in ending.groups.by_ref().take(PIECES_PER_CALL) {
             self.remove_member(member, name, Cause::Disconnect(who), out);
         }
-        if member.daemon == self.me {
+        if ending.groups.len() > 0 {
+            self.ending = Some(ending);
+        } else if member.daemon == self.me {
             self.quota.forget(member.name);
             self.sessions.release(member.name);
         }

@@ -1,5 +1,6 @@
 //! Several daemons on a perfect ring that the test takes apart and puts together.
 
+mod bounds;
 mod bus;
 mod changes;
 mod oracle;

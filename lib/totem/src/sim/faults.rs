@@ -55,6 +55,8 @@ pub enum Fault {
     SlowReaders,
     /// A daemon took a configuration with a host less, or with one more.
     Reconfigured,
+    /// A process started with a configuration that lists the hosts in another order.
+    OtherOrder,
     /// A second process began to speak under the name of another.
     Twin,
     /// A process gave way to its twin.
@@ -69,11 +71,21 @@ pub enum Fault {
     TargetedLoss,
     /// Certain packets of the protocol, and no others, were held back.
     TargetedDelay,
+    /// A session connected that is not told of memberships.
+    Unaware,
+    /// A client stopped reading.
+    Stall,
+    /// A client that did not read was disconnected.
+    ThrownOut,
+    /// A session that was in many groups ended.
+    EndOfMany,
+    /// A name was connected again at the place where the end of its last session was ordered.
+    NameTakenAgain,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 32] = [
+    pub const ALL: [Fault; 38] = [
         Fault::Loss,
         Fault::BurstLoss,
         Fault::MulticastLoss,
@@ -99,6 +111,7 @@ impl Fault {
         Fault::Slow,
         Fault::SlowReaders,
         Fault::Reconfigured,
+        Fault::OtherOrder,
         Fault::Twin,
         Fault::GaveWay,
         Fault::Leave,
@@ -106,13 +119,25 @@ impl Fault {
         Fault::FalseRefusal,
         Fault::TargetedLoss,
         Fault::TargetedDelay,
+        Fault::Unaware,
+        Fault::Stall,
+        Fault::ThrownOut,
+        Fault::EndOfMany,
+        Fault::NameTakenAgain,
     ];
 }
 
 /// How often each kind of fault took effect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     counts: [u64; Fault::ALL.len()],
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        let counts = [0; Fault::ALL.len()];
+        Tally { counts }
+    }
 }
 
 impl Tally {

@@ -2,30 +2,33 @@
 //!
 //! | rule | what it says |
 //! |---|---|
-//! | G1 | one group id is one list of members, in the order of their daemons and names |
+//! | G1 | one group id is one list of members, in the order of their daemons in the ring and of their names |
 //! | G2 | the members of a group see the same messages in the same order, up to the notice of a change; who goes on by a join or leave saw the same before it |
 //! | G3 | who comes in one vs set saw the same messages in the membership before |
 //! | G4 | who went together is in one vs set |
-//! | G5 | a session sees its own join first and its leave last |
+//! | G5 | a session sees its own join first and its leave last, or no membership at all if it wants none |
 //! | G6 | nobody is given a message before a membership that its sender knew |
 //! | G7 | only members are given a message for a group |
 //! | G8 | when all are together and quiet, the groups hold exactly the sessions that joined |
 //! | G9 | a change that only takes members away is told once to each group that lost some, and to no other |
 //!
-//! All sessions of a simulation want memberships. A message carries its identity in its payload.
+//! A message carries its identity in its payload. What a session without memberships must be given
+//! is known from those beside it, at the same daemon, that are told who is in the group.
 //! Memory: a word for each message and group, a few for each membership of the run.
 
 #[cfg(test)]
 mod tests;
+mod told;
+mod unaware;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::view::{Arrival, GroupView, Past, ViewKey, check_first, check_sets, check_single};
+use self::view::{GroupView, Past, ViewKey};
 use super::oracle::Violation;
 use super::trace::{Digest, ProcessId};
-use crate::groups::{Cause, GroupEvent, GroupId, GroupName, Membership, PrivateName, SessionId};
+use crate::groups::{GroupEvent, GroupId, GroupName, SessionId};
 use crate::time::Time;
 use crate::view::{MemberId, Transition};
 
@@ -66,11 +69,16 @@ struct Seat {
 
 struct Session {
     private: GroupName,
+    /// It is told of memberships.
+    aware: bool,
+    /// Groups that it has ever asked to be in.
+    asked: BTreeSet<GroupName>,
     seats: BTreeMap<GroupName, Seat>,
 }
 
 /// A message between sessions.
 struct Letter {
+    from: (ProcessId, SessionId),
     /// What its sender knew of the groups that it is for.
     known: Vec<(GroupName, GroupId)>,
     /// Its sender does not want it, so the members do not all see it.
@@ -78,9 +86,10 @@ struct Letter {
 }
 
 /// The judge of what sessions see.
+#[derive(Default)]
 pub struct GroupOracle {
-    /// In the order of the configuration.
-    daemons: Vec<String>,
+    /// The ring of each process, as the names of its daemons.
+    rings: BTreeMap<ProcessId, Vec<String>>,
     sessions: BTreeMap<(ProcessId, SessionId), Session>,
     views: BTreeMap<ViewKey, GroupView>,
     /// How often each member lost its disk.
@@ -89,26 +98,29 @@ pub struct GroupOracle {
 }
 
 impl GroupOracle {
-    /// A judge of daemons with these names, in the order of the configuration.
-    pub fn new(daemons: Vec<String>) -> GroupOracle {
-        GroupOracle {
-            daemons,
-            sessions: BTreeMap::new(),
-            views: BTreeMap::new(),
-            disks: BTreeMap::new(),
-            letters: BTreeMap::new(),
-        }
+    /// A process is in a ring of the daemons with these names, in this order.
+    pub fn enter_ring(&mut self, p: ProcessId, daemons: Vec<String>) {
+        self.rings.insert(p, daemons);
     }
 
-    /// A session begins, with this private group.
-    pub fn connect(&mut self, p: ProcessId, session: SessionId, private: GroupName) {
+    /// A session begins, with this private group; it is told of memberships if it is `aware`.
+    pub fn connect(&mut self, p: ProcessId, session: SessionId, private: GroupName, aware: bool) {
         self.sessions.insert(
             (p, session),
             Session {
                 private,
+                aware,
+                asked: BTreeSet::new(),
                 seats: BTreeMap::new(),
             },
         );
+    }
+
+    /// A session asks to be in a group.
+    pub fn join(&mut self, p: ProcessId, session: SessionId, group: GroupName) {
+        if let Some(session) = self.sessions.get_mut(&(p, session)) {
+            session.asked.insert(group);
+        }
     }
 
     /// A session ends.
@@ -119,6 +131,7 @@ impl GroupOracle {
     /// A process ends, and all of its sessions.
     pub fn end(&mut self, p: ProcessId) {
         self.sessions.retain(|(process, _), _| *process != p);
+        self.rings.remove(&p);
     }
 
     /// A session sends a message to these groups.
@@ -138,6 +151,7 @@ impl GroupOracle {
         self.letters.insert(
             letter,
             Letter {
+                from: (p, session),
                 known,
                 self_discard,
             },
@@ -216,8 +230,10 @@ impl GroupOracle {
             } => {
                 let destinations: Vec<GroupName> = destinations.iter().collect();
                 let letter = LetterId::read(payload);
-                to.iter()
-                    .try_for_each(|session| self.message(p, *session, letter, &destinations))
+                let given = to
+                    .iter()
+                    .try_for_each(|session| self.message(p, *session, letter, &destinations));
+                given.and_then(|()| self.check_unaware(p, to, letter, &destinations))
             }
             GroupEvent::Membership { to, membership } => to
                 .iter()
@@ -268,7 +284,7 @@ impl GroupOracle {
         {
             for (name, members) in joined
                 .iter()
-                .filter(|(_, members)| members.contains(&session.private))
+                .filter(|(_, members)| session.aware && members.contains(&session.private))
             {
                 let told = session.seats.get(name).map(|seat| seat.gid);
                 let gid = groups[name].0;
@@ -283,10 +299,18 @@ impl GroupOracle {
         Ok(())
     }
 
+    /// A session that is told of a membership.
     fn session(&mut self, p: ProcessId, id: SessionId) -> Result<&mut Session, Broken> {
-        self.sessions
+        let session = self
+            .sessions
             .get_mut(&(p, id))
-            .ok_or_else(|| Broken("G7", format!("gives something to {id:?}, which is closed")))
+            .ok_or_else(|| Broken("G7", format!("gives something to {id:?}, which is closed")))?;
+        if session.aware {
+            Ok(session)
+        } else {
+            let seen = format!("{} wants no memberships and is told one", session.private);
+            Err(Broken("G5", seen))
+        }
     }
 
     /// G2, G6 and G7.
@@ -306,7 +330,10 @@ impl GroupOracle {
             return broken("G7", format!("gives {letter:?} to {id:?}, which is closed"));
         };
         let destinations: BTreeSet<&GroupName> = destinations.iter().collect();
-        let mut wanted = destinations.contains(&session.private);
+        let mut wanted = destinations.contains(&session.private)
+            || destinations
+                .iter()
+                .any(|group| !session.aware && session.asked.contains(group));
         for group in destinations {
             let Some(seat) = session.seats.get_mut(group) else {
                 continue;
@@ -338,147 +365,6 @@ impl GroupOracle {
                 "G7",
                 format!("gives {letter:?} to {}, who is not meant", session.private),
             )
-        }
-    }
-
-    fn membership(&mut self, p: ProcessId, id: SessionId, membership: &Membership) -> Verdict {
-        let Membership {
-            group,
-            gid,
-            cause,
-            members,
-            vs_sets,
-            own_set,
-        } = membership;
-        let key = self.register(*group, *gid, members)?;
-        let session = self.session(p, id)?;
-        let private = session.private;
-        if !members.contains(&private) {
-            return broken(
-                "G5",
-                format!("{private} is not in the membership of {group:?} it is told of"),
-            );
-        }
-        let past = session.seats.get(group).map(Seat::past);
-        let foretold = session
-            .seats
-            .get(group)
-            .is_some_and(|seat| seat.foretold.contains(gid));
-        if foretold {
-            return broken(
-                "G6",
-                format!("{private} had a message from one who knew {gid:?} of {group:?} before"),
-            );
-        }
-        let kept = session
-            .seats
-            .remove(group)
-            .map(|seat| seat.foretold)
-            .unwrap_or_default();
-        session.seats.insert(*group, Seat::new(key, kept));
-        let set = match cause {
-            Cause::Network => Some(check_sets(private, members, vs_sets, *own_set)?),
-            Cause::Join(who) | Cause::Leave(who) | Cause::Disconnect(who) => {
-                check_single(cause, *who, members, vs_sets)?;
-                None
-            }
-        };
-        check_first(private, past.is_none(), cause, set.as_deref())?;
-        let view = self.views.get_mut(&key).expect("registered");
-        view.arrive(
-            private,
-            Arrival {
-                set,
-                previous: past,
-            },
-        )
-    }
-
-    /// G1.
-    fn register(
-        &mut self,
-        group: GroupName,
-        gid: GroupId,
-        members: &Arc<[GroupName]>,
-    ) -> Result<ViewKey, Broken> {
-        let key = (
-            group,
-            gid,
-            self.disks
-                .get(&gid.representative)
-                .copied()
-                .unwrap_or_default(),
-        );
-        if !members.is_sorted_by_key(|member| self.rank(member)) {
-            return Err(Broken(
-                "G1",
-                format!("{gid:?} of {group:?} is out of order: {members:?}"),
-            ));
-        }
-        let view = self.views.entry(key).or_insert_with(|| GroupView {
-            members: members.clone(),
-            order: Vec::new(),
-            arrivals: Vec::new(),
-        });
-        if view.members == *members {
-            return Ok(key);
-        }
-        Err(Broken(
-            "G1",
-            format!(
-                "{gid:?} of {group:?} is {members:?} here and {:?} elsewhere",
-                view.members
-            ),
-        ))
-    }
-
-    /// Members stand in the order of their daemons, then of their names.
-    fn rank(&self, member: &GroupName) -> Option<(Option<usize>, PrivateName)> {
-        let (name, daemon) = member.parse_private()?;
-        let position = self
-            .daemons
-            .iter()
-            .position(|other| other.as_bytes() == daemon);
-        Some((position, name))
-    }
-
-    fn transition(
-        &mut self,
-        p: ProcessId,
-        id: SessionId,
-        group: GroupName,
-        gid: GroupId,
-    ) -> Verdict {
-        let session = self.session(p, id)?;
-        let private = session.private;
-        match session.seats.get_mut(&group) {
-            Some(seat) if seat.gid == gid && !seat.notified => {
-                seat.notified = true;
-                Ok(())
-            }
-            Some(seat) if seat.gid == gid => broken(
-                "G9",
-                format!("{private} is notified twice in {gid:?} of {group:?}"),
-            ),
-            Some(seat) => broken(
-                "G2",
-                format!(
-                    "{private} is notified of {gid:?} of {group:?} but is in {:?}",
-                    seat.gid
-                ),
-            ),
-            None => broken("G7", format!("{private} is notified but not in {group:?}")),
-        }
-    }
-
-    fn self_leave(&mut self, p: ProcessId, id: SessionId, group: GroupName) -> Verdict {
-        let session = self.session(p, id)?;
-        match session.seats.remove(&group) {
-            Some(_) => Ok(()),
-            None => broken(
-                "G5",
-                format!("{} leaves {group:?}, in which it is not", session.private),
-            ),
         }
     }
 }

@@ -10,9 +10,10 @@
 //! | E2 | nothing is delivered twice |
 //! | E3 | a message belongs to one regular configuration, and is delivered in it or in the transitional one after it |
 //! | E4 | who installs a configuration is a member of it |
-//! | E5 | one ring id is one list of members, in the order of the configuration file |
+//! | E5 | one ring id is one list of members, in the order of the configuration of the one with the lowest id |
 //! | E6 | a process installs R (T R)*, with ring ids that grow, across restarts too |
-//! | E8 | the transitional configurations on the way to a ring are disjoint and cover it (E7 follows from the type) |
+//! | E7 | those in one transitional configuration come from one ring and go on to one ring, or end |
+//! | E8 | the transitional configurations on the way to a ring are disjoint and cover it |
 //! | E9 | there is one total order for each ring |
 //! | E10 | no gaps in a regular configuration |
 //! | E11 | gaps in a transitional one only in messages of those who are not in it |
@@ -24,11 +25,13 @@
 //! | E17 | a process that ended shows nothing more; a new life shows nothing of the old |
 //! | E18 | once the network is whole, all are in one configuration and everything arrives |
 //! | E19 | memory is bounded (checked by the world, where the queues are) |
+//! | E20 | what a member shows to be stable in its ring, every member of that ring has (checked by the world) |
 //! | E21 | without a fault the membership does not change |
 //! | E22 | without a fault no packet is asked for again (checked by the world, of the members' counters) |
 //! | E23 | on a LAN, whole partitions are one ring within 1.5 s of healing (checked by the world) |
 //!
-//! E20 is about stability notices, which this ring does not give.
+//! There are no notices of stability for single messages: E20 is about the safe line, which is what
+//! a member shows of it.
 //!
 //! Memory: 40 bytes for each message of the run, and the order of each configuration that some
 //! living process may still deliver in; a configuration that all have left is judged and dropped.
@@ -87,6 +90,8 @@ fn broken(rule: &'static str, seen: impl Into<String>) -> Verdict {
 /// A process as its own records show it.
 struct Process {
     member: ViewMember,
+    /// The order of the members in its configuration.
+    order: Vec<MemberId>,
     ended: bool,
     /// Index of the regular configuration it is in, or was in last.
     ring: Option<u32>,
@@ -106,8 +111,8 @@ struct Process {
 }
 
 /// The judge of a trace.
+#[derive(Default)]
 pub struct Oracle {
-    order: Vec<MemberId>,
     processes: Vec<Process>,
     by_member: BTreeMap<ViewMember, ProcessId>,
     /// Last ring of each member in all of its lives.
@@ -121,21 +126,6 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// A judge of members that are configured in this order.
-    pub fn new(order: Vec<MemberId>) -> Oracle {
-        Oracle {
-            order,
-            processes: Vec::new(),
-            by_member: BTreeMap::new(),
-            last_ring: BTreeMap::new(),
-            rings: Vec::new(),
-            by_ring: BTreeMap::new(),
-            open: Vec::new(),
-            messages: Messages::default(),
-            quiet: false,
-        }
-    }
-
     /// From now on (or no longer) a change of membership breaks E21.
     pub fn expect_no_change(&mut self, quiet: bool) {
         self.quiet = quiet;
@@ -159,7 +149,11 @@ impl Oracle {
     pub fn observe(&mut self, record: &Record) -> Result<(), Violation> {
         let p = record.process;
         let verdict = match &record.what {
-            What::Start { member, disk_lost } => self.start(p, *member, *disk_lost),
+            What::Start {
+                member,
+                order,
+                disk_lost,
+            } => self.start(p, *member, order, *disk_lost),
             _ if self.processes[p.0 as usize].ended => {
                 broken("E17", format!("{record} after its end"))
             }
@@ -271,7 +265,13 @@ impl Oracle {
         self.messages.count(p, lane) - self.processes[p.0 as usize].own[lane as usize]
     }
 
-    fn start(&mut self, p: ProcessId, member: ViewMember, disk_lost: bool) -> Verdict {
+    fn start(
+        &mut self,
+        p: ProcessId,
+        member: ViewMember,
+        order: &[MemberId],
+        disk_lost: bool,
+    ) -> Verdict {
         assert_eq!(
             p.0 as usize,
             self.processes.len(),
@@ -284,6 +284,7 @@ impl Oracle {
         self.messages.add_sender(member);
         self.processes.push(Process {
             member,
+            order: order.to_vec(),
             ended: false,
             ring: None,
             transition: None,

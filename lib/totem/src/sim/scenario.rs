@@ -115,8 +115,12 @@ pub struct Load {
     pub safe: f64,
     /// Sessions that a host has at most.
     pub sessions_max: usize,
-    /// Groups that exist at most.
+    /// Groups that exist at most, but for those of which a session joins many at once.
     pub groups_max: usize,
+    /// Groups that a session joins at once, now and then; 0: none does.
+    pub many_groups: usize,
+    /// Bytes that wait for a client that does not read, before it is disconnected.
+    pub unread_bytes_max: usize,
 }
 
 /// Everything about a run that is drawn once.
@@ -146,6 +150,8 @@ pub struct Scenario {
     pub drift_ppm: u64,
     /// Whether the members know the wall clock.
     pub has_clock: bool,
+    /// Probability that the configuration of a process lists the hosts in an order of its own.
+    pub other_order: f64,
     /// Probability that a dead process leaves a living kernel that refuses packets.
     pub refuses: f64,
     /// Mean time between two strikes of a storm.
@@ -212,6 +218,7 @@ impl Scenario {
                 random.between(1, 500)
             },
             has_clock: random.chance(0.8),
+            other_order: *random.pick(&[0.0, 0.0, 0.0, 0.5]),
             refuses: *random.pick(&[0.0, 0.5, 1.0]),
             strike_gap: token_loss.mul_f64(log_uniform(random, 0.3, 15.0)),
             strikes: draw_strikes(random),
@@ -366,6 +373,8 @@ fn draw_load(random: &mut Random) -> Load {
         safe: *random.pick(&[0.0, 0.3, 0.8]),
         sessions_max: random.between(1, 4) as usize,
         groups_max: random.between(1, 6) as usize,
+        many_groups: *random.pick(&[0, 0, 0, 30, 200]),
+        unread_bytes_max: *random.pick(&[2 << 10, 64 << 10]),
     }
 }
 

@@ -80,6 +80,8 @@ pub enum What {
     Start {
         /// Which life of which member.
         member: ViewMember,
+        /// The order of the members in its configuration.
+        order: Vec<MemberId>,
         /// The disk with the ring counter was lost since the last life.
         disk_lost: bool,
     },
@@ -135,7 +137,9 @@ impl fmt::Display for Record {
             self.process.0
         )?;
         match &self.what {
-            What::Start { member, disk_lost } => {
+            What::Start {
+                member, disk_lost, ..
+            } => {
                 write!(
                     f,
                     "start {} life={} disk-lost={disk_lost}",
@@ -221,8 +225,13 @@ impl Digest {
         self.word(record.at.0);
         self.word(u64::from(record.process.0));
         match &record.what {
-            What::Start { member, disk_lost } => {
+            What::Start {
+                member,
+                order,
+                disk_lost,
+            } => {
                 self.members(&[*member]);
+                order.iter().for_each(|id| self.word(u64::from(id.0)));
                 self.word(u64::from(*disk_lost));
             }
             What::Submit {

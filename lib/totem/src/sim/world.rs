@@ -8,10 +8,15 @@ mod bounds;
 mod clients;
 mod delivery;
 mod driver;
+mod letters;
 mod lives;
 mod machine;
 mod phases;
+mod stability;
+mod stalls;
 mod storm;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 use std::cmp::Reverse;
@@ -19,7 +24,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
 use std::time::Duration;
 
-use self::machine::{Clock, Machine, daemon_name, member_id};
+use self::machine::{Clock, Machine, member_id};
 use self::phases::Phase;
 use self::storm::Relief;
 use super::faults::Fault;
@@ -120,6 +125,8 @@ struct World<'a> {
     together_since: Option<Time>,
     /// When last looked at, somebody had to wait for having been shut out.
     shut_out: bool,
+    /// Pairs of rings that were apart then without such a reason.
+    apart: BTreeSet<(RingId, RingId)>,
     /// Partitions meet in this phase, since.
     merging_since: Option<Time>,
     /// Rings whose recovery somebody gave up.
@@ -170,13 +177,14 @@ impl<'a> World<'a> {
             phase_began: Time(0),
             together_since: None,
             shut_out: false,
+            apart: BTreeSet::new(),
             merging_since: None,
             interrupted: BTreeSet::new(),
             backlog_bytes: 0,
             era: 0,
-            oracle: Oracle::new(machines.iter().map(|machine| machine.id).collect()),
+            oracle: Oracle::default(),
             machines,
-            group_oracle: GroupOracle::new((0..hosts).map(daemon_name).collect()),
+            group_oracle: GroupOracle::default(),
             violation: None,
             letters: 0,
             digest: Digest::default(),
@@ -191,6 +199,20 @@ impl<'a> World<'a> {
     }
 
     fn run(mut self) -> Report {
+        self.begin();
+        while !self.over && self.violation.is_none() && self.step() {}
+        self.totals.simulated = Duration::from_nanos(self.now.0);
+        self.totals.views = self.oracle.views();
+        self.totals.views_of_several = self.oracle.views_of_several();
+        self.totals.faults.add(&self.network.tally);
+        Report {
+            totals: self.totals,
+            digest: self.digest.value(),
+            violation: self.violation,
+        }
+    }
+
+    fn begin(&mut self) {
         let scenario = self.scenario.clone();
         self.tell(&format_args!("{scenario:?}"));
         for host in 0..self.machines.len() {
@@ -202,22 +224,16 @@ impl<'a> World<'a> {
         } else {
             self.begin_settle();
         }
-        while !self.over
-            && self.violation.is_none()
-            && let Some(Reverse(next)) = self.events.pop()
-        {
-            self.now = next.at;
-            self.handle(next.happening);
-        }
-        self.totals.simulated = Duration::from_nanos(self.now.0);
-        self.totals.views = self.oracle.views();
-        self.totals.views_of_several = self.oracle.views_of_several();
-        self.totals.faults.add(&self.network.tally);
-        Report {
-            totals: self.totals,
-            digest: self.digest.value(),
-            violation: self.violation,
-        }
+    }
+
+    /// The next event; false if there is none.
+    fn step(&mut self) -> bool {
+        let Some(Reverse(next)) = self.events.pop() else {
+            return false;
+        };
+        self.now = next.at;
+        self.handle(next.happening);
+        true
     }
 
     fn schedule(&mut self, at: Time, happening: Happening) {

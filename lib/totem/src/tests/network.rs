@@ -54,6 +54,7 @@ pub(crate) fn config(number: u32, segments: &[u16]) -> Config {
         segment,
         name: format!("d{}", at + 1),
         segment_address: SocketAddrV4::new([10, 0, segment as u8, 255].into(), 4803),
+        address: Ipv4Addr::from(at as u32 + 1),
     };
     Config {
         me: id(number),

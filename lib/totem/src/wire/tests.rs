@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::outline::Outline;
 
 fn member(id: u32) -> ViewMember {
     ViewMember {
@@ -54,7 +55,6 @@ fn control_messages_round_trip() {
         outline: Outline {
             name: "mail".into(),
             segment: "10.0.0.255:4803".parse().unwrap(),
-            is_before: true,
             token_loss_ms: 300,
             datagram_bytes: 1472,
         },

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::{Delivery, Event, Service};
-use crate::groups::{Attributes, Destinations, Groups, PrivateName};
+use crate::groups::{Attributes, Cause, Destinations, Groups, Membership, PrivateName};
 use crate::view::{Incarnation, MemberId, RingId};
 
 /// Session 1 of process 0 and session 2 of process 1, `#a#d0` and `#b#d1`.
@@ -38,9 +38,12 @@ fn b() -> GroupName {
 
 impl History {
     fn new() -> History {
-        let mut oracle = GroupOracle::new(vec!["d0".into(), "d1".into()]);
-        oracle.connect(A.0, A.1, a());
-        oracle.connect(B.0, B.1, b());
+        let mut oracle = GroupOracle::default();
+        for p in [A.0, B.0] {
+            oracle.enter_ring(p, vec!["d0".into(), "d1".into()]);
+        }
+        oracle.connect(A.0, A.1, a(), true);
+        oracle.connect(B.0, B.1, b(), true);
         History {
             oracle,
             verdict: Ok(()),
@@ -118,14 +121,18 @@ impl History {
     }
 
     fn give(&mut self, to: (ProcessId, SessionId), letter: u64) {
+        self.give_all(to.0, &[to.1], letter);
+    }
+
+    fn give_all(&mut self, p: ProcessId, to: &[SessionId], letter: u64) {
         let event = GroupEvent::Message {
-            to: [to.1].into(),
+            to: to.into(),
             sender: a(),
             attributes: Attributes::default(),
             destinations: destinations("g"),
             payload: Bytes::copy_from_slice(&letter.to_be_bytes()),
         };
-        self.observe(to.0, &event);
+        self.observe(p, &event);
     }
 
     fn notify(&mut self, to: (ProcessId, SessionId), index: u32) {
@@ -355,6 +362,56 @@ fn g7_not_a_member() {
     history.oracle.disconnect(B.0, B.1);
     history.notify(B, 2);
     assert_eq!(history.rule(), "G7");
+}
+
+/// A, who is told of memberships, and beside it one who is not and comes into the group.
+fn with_one_unaware() -> (History, (ProcessId, SessionId), GroupName) {
+    let mut history = History::joined();
+    let (session, private) = ((A.0, SessionId(3)), name("#c#d0"));
+    history.oracle.connect(session.0, session.1, private, false);
+    history.oracle.join(session.0, session.1, name("g"));
+    (history, session, private)
+}
+
+#[test]
+fn who_is_told_of_no_memberships_is_given_the_messages_of_its_group() {
+    let (mut history, session, private) = with_one_unaware();
+    history.send(A, 6);
+    history.give_all(A.0, &[A.1], 6);
+    history.change(A, 3, Cause::Join(private), &[a(), private, b()]);
+    history.send(A, 7);
+    history.give_all(A.0, &[A.1, session.1], 7);
+    assert_eq!(history.verdict, Ok(()));
+    history.send(A, 8);
+    history.give_all(A.0, &[A.1], 8);
+    assert_eq!(history.rule(), "G2");
+}
+
+#[test]
+fn g7_no_member_and_told_of_no_memberships() {
+    let (mut history, session, _) = with_one_unaware();
+    history.send(A, 7);
+    history.give_all(A.0, &[A.1, session.1], 7);
+    assert_eq!(
+        history.rule(),
+        "G7",
+        "it has asked, and its join is not ordered yet"
+    );
+
+    let (mut history, session, _) = with_one_unaware();
+    history
+        .oracle
+        .connect(session.0, session.1, name("#e#d0"), false);
+    history.send(A, 7);
+    history.give(session, 7);
+    assert_eq!(history.rule(), "G7", "it never asked");
+}
+
+#[test]
+fn g5_told_of_a_membership_that_it_does_not_want() {
+    let (mut history, session, private) = with_one_unaware();
+    history.change(session, 3, Cause::Join(private), &[a(), private, b()]);
+    assert_eq!(history.rule(), "G5");
 }
 
 #[test]

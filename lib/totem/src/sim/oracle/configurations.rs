@@ -74,7 +74,7 @@ impl Oracle {
         self.close_finished()
     }
 
-    /// E6.
+    /// E6 and E7.
     fn check_grammar(&mut self, p: ProcessId, view: &View) -> Verdict {
         let process = &self.processes[p.0 as usize];
         match (process.ring, process.transition) {
@@ -89,7 +89,7 @@ impl Oracle {
                 let expected = self.rings[ring as usize].transitions[transition].to;
                 if expected != view.ring {
                     return broken(
-                        "E6",
+                        "E7",
                         format!("installs {} on the way to {expected}", view.ring),
                     );
                 }
@@ -118,20 +118,7 @@ impl Oracle {
             }
             return Ok(index);
         }
-        let mut order = self.order.iter();
-        if !view
-            .members
-            .iter()
-            .all(|member| order.any(|&id| id == member.id))
-        {
-            broken(
-                "E5",
-                format!(
-                    "{} is not in the order of the configuration: {:?}",
-                    view.ring, view.members
-                ),
-            )?;
-        }
+        self.check_order(view)?;
         let mut seats = Vec::with_capacity(view.members.len());
         for member in view.members.iter() {
             let Some(&process) = self.by_member.get(member) else {
@@ -147,6 +134,27 @@ impl Oracle {
         self.by_ring.insert(view.ring, index);
         self.open.push(index);
         Ok(index)
+    }
+
+    /// E5: the order of the members.
+    fn check_order(&self, view: &View) -> Verdict {
+        let lowest = view.members.iter().min();
+        let lowest = lowest.and_then(|member| self.by_member.get(member));
+        let Some(lowest) = lowest.map(|process| &self.processes[process.0 as usize]) else {
+            return broken("E5", format!("{} has no member that lived", view.ring));
+        };
+        let mut order = lowest.order.iter();
+        let in_order = |member: &ViewMember| order.any(|&id| id == member.id);
+        if view.members.iter().all(in_order) {
+            return Ok(());
+        }
+        broken(
+            "E5",
+            format!(
+                "{} is not in the order of {}: {:?}",
+                view.ring, lowest.member.id, view.members
+            ),
+        )
     }
 
     /// Where a member of a ring stands when another one is the first to install it.

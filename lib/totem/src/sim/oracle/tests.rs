@@ -1,161 +1,10 @@
 //! Hand-written traces: good ones pass, and each rule has a bad one that it catches.
 
-use std::sync::Arc;
+mod trace;
 
+use self::trace::{A, B, C, Trace, order};
 use super::*;
-use crate::view::{Incarnation, Transition, View};
-
-/// A trace in the making. Processes are numbered in the order of their starts.
-struct Trace {
-    oracle: Oracle,
-    members: Vec<ViewMember>,
-    submitted: Vec<u32>,
-    services: BTreeMap<MessageId, Service>,
-    verdict: Result<(), Violation>,
-    now: u64,
-}
-
-const A: u32 = 0;
-const B: u32 = 1;
-const C: u32 = 2;
-
-fn ring(counter: u64) -> RingId {
-    RingId {
-        counter,
-        representative: MemberId(1),
-        incarnation: Incarnation(1),
-    }
-}
-
-impl Trace {
-    /// Members 1, 2, 3, as processes A, B, C, each alone in a ring, and then together in ring 10.
-    fn together() -> Trace {
-        let mut trace = Trace {
-            oracle: Oracle::new(vec![MemberId(1), MemberId(2), MemberId(3)]),
-            members: Vec::new(),
-            submitted: Vec::new(),
-            services: BTreeMap::new(),
-            verdict: Ok(()),
-            now: 0,
-        };
-        for id in 1..=3 {
-            trace.start(id, 1);
-        }
-        for p in [A, B, C] {
-            trace.go(p, 1 + u64::from(p), 10, &[p], &[A, B, C]);
-        }
-        trace
-    }
-
-    fn record(&mut self, p: u32, what: What) {
-        self.now += 1;
-        if self.verdict.is_ok() {
-            self.verdict = self.oracle.observe(&Record {
-                at: Time(self.now),
-                process: ProcessId(p),
-                what,
-            });
-        }
-    }
-
-    fn start(&mut self, id: u32, life: u64) {
-        let member = ViewMember {
-            id: MemberId(id),
-            incarnation: Incarnation(life),
-        };
-        let p = self.members.len() as u32;
-        self.members.push(member);
-        self.submitted.push(0);
-        self.record(
-            p,
-            What::Start {
-                member,
-                disk_lost: false,
-            },
-        );
-        self.regular(p, u64::from(id) + (life - 1) * 100, &[p]);
-    }
-
-    fn list(&self, processes: &[u32]) -> Arc<[ViewMember]> {
-        processes
-            .iter()
-            .map(|&p| self.members[p as usize])
-            .collect()
-    }
-
-    fn regular(&mut self, p: u32, counter: u64, members: &[u32]) {
-        let members = self.list(members);
-        self.record(
-            p,
-            What::Regular(View {
-                ring: ring(counter),
-                members,
-            }),
-        );
-    }
-
-    fn transitional(&mut self, p: u32, from: u64, to: u64, members: &[u32]) {
-        let members = self.list(members);
-        self.record(
-            p,
-            What::Transitional(Transition {
-                from: ring(from),
-                to: ring(to),
-                members,
-            }),
-        );
-    }
-
-    fn go(&mut self, p: u32, from: u64, to: u64, with: &[u32], members: &[u32]) {
-        self.transitional(p, from, to, with);
-        self.regular(p, to, members);
-    }
-
-    fn submit_as(&mut self, p: u32, service: Service) -> MessageId {
-        let sequence = self.submitted[p as usize];
-        self.submitted[p as usize] += 1;
-        let message = MessageId {
-            process: ProcessId(p),
-            lane: Lane::Queue,
-            sequence,
-        };
-        self.services.insert(message, service);
-        self.record(
-            p,
-            What::Submit {
-                message,
-                service,
-                hash: 7,
-            },
-        );
-        message
-    }
-
-    fn submit(&mut self, p: u32) -> MessageId {
-        self.submit_as(p, Service::Agreed)
-    }
-
-    fn deliver(&mut self, p: u32, message: MessageId) {
-        let sender = self.members[message.process.0 as usize].id;
-        let service = self.services[&message];
-        self.record(
-            p,
-            What::Deliver {
-                message: Some(message),
-                sender,
-                service,
-                hash: 7,
-            },
-        );
-    }
-
-    fn rule(&self) -> &'static str {
-        self.verdict
-            .as_ref()
-            .err()
-            .map_or("none", |violation| violation.rule)
-    }
-}
+use crate::view::Incarnation;
 
 #[test]
 fn an_ordinary_run_passes() {
@@ -316,6 +165,9 @@ fn e5_not_in_the_order_of_the_configuration() {
     let mut trace = Trace::together();
     trace.go(A, 10, 11, &[A], &[B, A]);
     assert_eq!(trace.rule(), "E5");
+    let mut trace = Trace::together();
+    trace.go(A, 10, 11, &[A], &[A, C, B]);
+    assert_eq!(trace.rule(), "E5");
 }
 
 #[test]
@@ -338,11 +190,20 @@ fn e6_back_after_a_restart() {
         3,
         What::Start {
             member,
+            order: order(),
             disk_lost: false,
         },
     );
     trace.regular(3, 5, &[3]);
     assert_eq!(trace.rule(), "E6");
+}
+
+#[test]
+fn e7_another_ring_than_the_one_that_was_told() {
+    let mut trace = Trace::together();
+    trace.transitional(A, 10, 11, &[A]);
+    trace.regular(A, 12, &[A]);
+    assert_eq!(trace.rule(), "E7");
 }
 
 #[test]

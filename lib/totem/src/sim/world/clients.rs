@@ -2,15 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use super::machine::daemon_name;
 use super::{Happening, Phase, World};
 use crate::event::Service;
-use crate::groups::{Attributes, GroupName, PrivateName, SessionId};
-use crate::sim::group_oracle::LetterId;
+use crate::groups::{GroupName, PrivateName, SessionId};
+use crate::sim::faults::Fault;
 use crate::sim::network::Host;
-use crate::sim::scenario::log_uniform;
 
 /// A session, as its client sees it.
 pub(super) struct Client {
@@ -18,13 +14,17 @@ pub(super) struct Client {
     pub(super) private: GroupName,
     /// Groups that it has asked to be in.
     pub(super) groups: BTreeSet<GroupName>,
+    /// It does not read; so many bytes wait for it.
+    pub(super) stalled: bool,
+    pub(super) unread: usize,
 }
 
-/// Longest payload: with its identity and the envelope of the group layer it is a message of
-/// Spread's longest length.
-const PAYLOAD_BYTES_MAX: u64 = 143_952;
 /// Private names that the sessions of a daemon use; a few, so that they are used again.
-const NAMES: u64 = 6;
+pub(super) const NAMES: u64 = 6;
+/// Of this many groups it is worth a count when a session in them ends.
+const MANY_GROUPS: usize = 20;
+/// What a join takes of the ring's queue, and more.
+const JOIN_BYTES: usize = 256;
 
 impl World<'_> {
     /// All sessions act again from now on.
@@ -64,11 +64,18 @@ impl World<'_> {
         if can_submit {
             let count = process.clients.len();
             match self.clients.below(100) {
+                _ if self.throw_out(host) => {}
                 _ if count == 0 => self.connect(host),
                 0..10 if count < self.scenario.load.sessions_max => self.connect(host),
                 0..3 => self.disconnect(host),
-                3..15 => self.join(host),
+                3..15 => {
+                    let group = self.some_group();
+                    self.join(host, &[group]);
+                }
                 15..22 => self.leave_group(host),
+                22..24 => self.stall(host),
+                24..26 => self.connect_again(host),
+                26..28 if self.scenario.load.many_groups > 0 => self.join_many(host),
                 _ if self.clients.chance(self.scenario.load.burst) => self.burst(host),
                 _ => self.send(host),
             }
@@ -77,21 +84,7 @@ impl World<'_> {
         self.schedule_clients(host);
     }
 
-    /// Many messages at once, as far as there is a session to send them.
-    pub(super) fn burst(&mut self, host: Host) {
-        for _ in 0..self.clients.between(2, 60) {
-            let process = self.machines[host].process.as_ref();
-            let can = process.is_some_and(|process| {
-                process.groups.ready() && !process.leaving && !process.clients.is_empty()
-            });
-            if can && !self.is_full(host) {
-                self.send(host);
-            }
-        }
-        self.drain(host);
-    }
-
-    fn is_full(&self, host: Host) -> bool {
+    pub(super) fn is_full(&self, host: Host) -> bool {
         let process = self.machines[host].process.as_ref();
         process
             .is_some_and(|process| process.totem.queued_bytes() >= self.scenario.submit_bytes_max)
@@ -100,62 +93,123 @@ impl World<'_> {
     fn connect(&mut self, host: Host) {
         let name = format!("c{}", self.clients.below(NAMES));
         let name = PrivateName::new(name.as_bytes()).expect("a letter and a digit");
+        // A name may be taken still: then nobody connects.
+        self.connect_as(host, name);
+    }
+
+    /// Connects a session of this name if that is free; whether it was.
+    fn connect_as(&mut self, host: Host, name: PrivateName) -> bool {
+        let aware = self.clients.chance(0.7);
         let Some(process) = &mut self.machines[host].process else {
-            return;
+            return false;
         };
         let session = SessionId(process.sessions);
-        // A name may be taken still: then nobody connects.
-        if process.groups.connect(session, name, true).is_ok() {
-            process.sessions += 1;
-            let private = process
-                .groups
-                .private_group(session)
-                .expect("just connected");
-            process.clients.push(Client {
-                session,
-                private,
-                groups: BTreeSet::new(),
-            });
-            let id = process.id;
-            self.group_oracle.connect(id, session, private);
-            self.tell_now(&format_args!("p{:<3} {private} connects", id.0));
+        if process.groups.connect(session, name, aware).is_err() {
+            return false;
         }
+        process.sessions += 1;
+        let private = process
+            .groups
+            .private_group(session)
+            .expect("just connected");
+        process.clients.push(Client {
+            session,
+            private,
+            groups: BTreeSet::new(),
+            stalled: false,
+            unread: 0,
+        });
+        let id = process.id;
+        self.group_oracle.connect(id, session, private, aware);
+        if !aware {
+            self.count(Fault::Unaware);
+        }
+        self.tell_now(&format_args!(
+            "p{:<3} {private} connects, aware: {aware}",
+            id.0
+        ));
+        true
     }
 
     fn disconnect(&mut self, host: Host) {
-        let Some(process) = &mut self.machines[host].process else {
-            return;
-        };
-        let client = process
-            .clients
-            .swap_remove(self.clients.index(process.clients.len()));
+        let at = self.some_client(host);
+        self.end_session(host, at);
+    }
+
+    /// Ends a session; its name, unless there is no such session.
+    pub(super) fn end_session(&mut self, host: Host, at: usize) -> Option<PrivateName> {
+        let process = self.machines[host].process.as_mut()?;
+        let client = process.clients.swap_remove(at);
         let id = process.id;
         let kill = process
             .groups
             .disconnect(client.session)
             .expect("is connected");
         self.group_oracle.disconnect(id, client.session);
+        if client.groups.len() >= MANY_GROUPS {
+            self.count(Fault::EndOfMany);
+        }
         self.tell_now(&format_args!("p{:<3} {} disconnects", id.0, client.private));
         self.submit(host, Service::Agreed, &kill);
+        client.private.parse_private().map(|(name, _)| name)
     }
 
-    fn join(&mut self, host: Host) {
-        let group = self.some_group();
-        let Some(process) = &mut self.machines[host].process else {
-            return;
-        };
-        let at = self.clients.index(process.clients.len());
-        let client = &mut process.clients[at];
-        client.groups.insert(group);
-        let (id, private) = (process.id, client.private);
-        let join = process
-            .groups
-            .join(client.session, group)
-            .ok()
-            .flatten()
-            .expect("is connected, the name is good, and there is room");
-        self.tell_now(&format_args!("p{:<3} {private} joins {group}", id.0));
-        self.submit(host, Service::Agreed, &join);
+    /// Ends a session whose name another one takes as soon as that is free.
+    fn connect_again(&mut self, host: Host) {
+        let at = self.some_client(host);
+        let name = self.end_session(host, at);
+        if let (Some(name), Some(process)) = (name, &mut self.machines[host].process) {
+            process.awaited.push(name);
+        }
+    }
+
+    /// After a delivery: the end of a session whose name is awaited may have been ordered.
+    pub(super) fn connect_awaited(&mut self, host: Host) {
+        let process = self.machines[host].process.as_mut();
+        let awaited = process.map(|process| std::mem::take(&mut process.awaited));
+        for name in awaited.unwrap_or_default() {
+            if self.connect_as(host, name) {
+                self.count(Fault::NameTakenAgain);
+            } else if let Some(process) = &mut self.machines[host].process {
+                process.awaited.push(name);
+            }
+        }
+    }
+
+    fn some_client(&mut self, host: Host) -> usize {
+        let process = self.machines[host].process.as_ref();
+        self.clients
+            .index(process.map_or(1, |process| process.clients.len()))
+    }
+
+    /// A session joins groups.
+    fn join(&mut self, host: Host, groups: &[GroupName]) {
+        let at = self.some_client(host);
+        for &group in groups {
+            let Some(process) = &mut self.machines[host].process else {
+                return;
+            };
+            let client = &mut process.clients[at];
+            client.groups.insert(group);
+            let (id, session, private) = (process.id, client.session, client.private);
+            let join = process
+                .groups
+                .join(session, group)
+                .ok()
+                .flatten()
+                .expect("is connected, the name is good, and there is room");
+            self.group_oracle.join(id, session, group);
+            self.tell_now(&format_args!("p{:<3} {private} joins {group}", id.0));
+            self.submit(host, Service::Agreed, &join);
+        }
+    }
+
+    /// A session joins as many groups as the ring's queue takes.
+    fn join_many(&mut self, host: Host) {
+        let room = self.scenario.submit_bytes_max / 2 / JOIN_BYTES;
+        let count = self.scenario.load.many_groups.min(room);
+        let groups: Vec<GroupName> = (0..count).map(one_of_many).collect();
+        self.join(host, &groups);
     }
 
     fn leave_group(&mut self, host: Host) {
@@ -175,80 +229,22 @@ impl World<'_> {
         self.submit(host, Service::Agreed, &leave);
     }
 
-    fn send(&mut self, host: Host) {
-        let destinations = self.some_destinations();
-        let payload = self.some_payload();
-        let self_discard = self.clients.chance(0.1);
-        let service = self.some_service();
-        let Some(process) = &mut self.machines[host].process else {
-            return;
-        };
-        let session = process.clients[self.clients.index(process.clients.len())].session;
-        let attributes = Attributes::default();
-        let message =
-            process
-                .groups
-                .multicast(session, attributes, self_discard, &destinations, &payload);
-        let id = process.id;
-        let letter = LetterId::read(&payload).expect("begins with it");
-        self.group_oracle
-            .send(id, session, letter, &destinations, self_discard);
-        self.submit(
-            host,
-            service,
-            &message.expect("is connected, and it is not too long"),
-        );
-    }
-
-    fn some_group(&mut self) -> GroupName {
+    pub(super) fn some_group(&mut self) -> GroupName {
+        let many = self.scenario.load.many_groups;
+        if many > 0 && self.clients.chance(0.1) {
+            return one_of_many(self.clients.index(many));
+        }
         let name = format!("g{}", self.clients.index(self.scenario.load.groups_max));
         GroupName::new(name.as_bytes()).expect("a letter and a digit")
     }
 
-    /// One group, or several, or a session that there may be.
-    fn some_destinations(&mut self) -> Vec<GroupName> {
-        if self.clients.chance(0.1) {
-            let name = format!("c{}", self.clients.below(NAMES));
-            let name = PrivateName::new(name.as_bytes()).expect("a letter and a digit");
-            let host = self.clients.index(self.machines.len());
-            return vec![GroupName::private(name, &daemon_name(host))];
-        }
-        let count = if self.clients.chance(0.1) {
-            self.clients.between(2, 4)
-        } else {
-            1
-        };
-        (0..count).map(|_| self.some_group()).collect()
-    }
-
-    fn some_payload(&mut self) -> Bytes {
-        let length = if self.clients.chance(self.scenario.load.long) {
-            log_uniform(&mut self.clients, 300.0, PAYLOAD_BYTES_MAX as f64) as usize
-        } else {
-            self.clients.between(8, 300) as usize
-        };
-        self.letters += 1;
-        let mut payload = BytesMut::with_capacity(length);
-        payload.put_u64(self.letters);
-        payload.resize(length, self.letters as u8);
-        payload.freeze()
-    }
-
-    fn some_service(&mut self) -> Service {
-        if self.clients.chance(self.scenario.load.safe) {
-            return Service::Safe;
-        }
-        *self.clients.pick(&[
-            Service::Agreed,
-            Service::Agreed,
-            Service::Causal,
-            Service::Fifo,
-            Service::Reliable,
-        ])
-    }
-
-    fn tell_now(&mut self, line: &dyn std::fmt::Display) {
+    pub(super) fn tell_now(&mut self, line: &dyn std::fmt::Display) {
         let at = self.now.0 as f64 / 1e9;
         self.tell(&format_args!("{at:>12.6} {line}"));
     }
+}
+
+/// The groups that a session joins at once.
+fn one_of_many(number: usize) -> GroupName {
+    GroupName::new(format!("many-{number}").as_bytes()).expect("a letter and more")
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::World;
+use super::machine::{daemon_name, host_of};
 use crate::event::{Delivery, Service};
 use crate::groups::{GroupEvent, GroupName};
 use crate::sim::group_oracle::LetterId;
@@ -44,7 +45,8 @@ impl World<'_> {
         let mut events = Vec::new();
         process.groups.handle_delivery(&delivery, &mut events);
         while process.groups.advance(&mut events) {}
-        self.group_events(id, &events);
+        self.group_events(host, id, &events);
+        self.connect_awaited(host);
     }
 
     pub(super) fn transitional(&mut self, host: Host, id: ProcessId, transition: Transition) {
@@ -57,7 +59,7 @@ impl World<'_> {
         process.groups.handle_transitional(&transition, &mut events);
         self.record(id, What::Transitional(transition.clone()));
         // What waited for tables comes out now and belongs to the ring before.
-        self.group_events(id, &events);
+        self.group_events(host, id, &events);
         self.group_oracle.travel(id, &transition);
     }
 
@@ -70,17 +72,21 @@ impl World<'_> {
             .groups
             .handle_regular(&view, &mut events, &mut submit);
         let subtractive = process.exchanged && process.came_along == view.members.len();
+        let ring = view.members.iter();
+        let ring = ring.map(|member| daemon_name(host_of(member.id))).collect();
+        self.group_oracle.enter_ring(id, ring);
         self.record(id, What::Regular(view));
         if subtractive && let Err(violation) = self.group_oracle.subtract(self.now, id, &events) {
             self.violation.get_or_insert(violation);
         }
-        self.group_events(id, &events);
+        self.group_events(host, id, &events);
         if !submit.is_empty() {
             self.submit_first(host, submit);
         }
     }
 
-    fn group_events(&mut self, id: ProcessId, events: &[GroupEvent]) {
+    fn group_events(&mut self, host: Host, id: ProcessId, events: &[GroupEvent]) {
+        self.leave_unread(host, events);
         for event in events {
             if self.observer.is_some() {
                 self.tell_group_event(id, event);

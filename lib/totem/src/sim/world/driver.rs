@@ -28,6 +28,7 @@ impl World<'_> {
     pub(super) fn drain(&mut self, host: Host) {
         while self.drain_once(host) {}
         self.check_bounds(host);
+        self.check_stable(host);
         self.note_state(host);
         self.arm_timer(host);
     }

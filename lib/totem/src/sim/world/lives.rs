@@ -31,7 +31,7 @@ impl World<'_> {
         };
         let config = Config {
             me: machine.id,
-            members: members(&scenario.segments, machine.without),
+            members: members(&machine.order, &scenario.segments, machine.without),
             key: scenario.sealed.then_some(Key([7; 32])),
             timers: scenario.detection.timers(),
             datagram_bytes: scenario.datagram_bytes,
@@ -53,7 +53,18 @@ impl World<'_> {
         (member, totem)
     }
 
+    /// The order in which the next life of this host finds the hosts in its configuration.
+    fn draw_order(&mut self, host: Host) {
+        let mut order: Vec<Host> = (0..self.machines.len()).collect();
+        if self.lives.chance(self.scenario.other_order) {
+            self.lives.shuffle(&mut order);
+            self.count(Fault::OtherOrder);
+        }
+        self.machines[host].order = order;
+    }
+
     pub(super) fn start(&mut self, host: Host) {
+        self.draw_order(host);
         let (member, totem) = self.new_life(host);
         let machine = &mut self.machines[host];
         let id = ProcessId(self.processes);
@@ -67,7 +78,13 @@ impl World<'_> {
         if disk_lost {
             self.group_oracle.lose_disk(machine.id);
         }
-        self.record(id, What::Start { member, disk_lost });
+        let order = machine.order.iter().map(|host| member_id(*host)).collect();
+        let start = What::Start {
+            member,
+            order,
+            disk_lost,
+        };
+        self.record(id, start);
         self.drain(host);
         self.schedule_clients(host);
     }
@@ -104,11 +121,12 @@ impl World<'_> {
 
     /// A daemon reads a configuration without this host, or with all of them.
     pub(super) fn reconfigure(&mut self, host: Host, without: Option<Host>) {
-        self.machines[host].without = without;
-        if self.machines[host].process.is_some() {
+        let machine = &mut self.machines[host];
+        machine.without = without;
+        let members = members(&machine.order, &self.scenario.segments, without);
+        if machine.process.is_some() {
             self.count(Fault::Reconfigured);
         }
-        let members = members(&self.scenario.segments, without);
         self.input(host, |totem, now| totem.reconfigure(now, members));
     }
 

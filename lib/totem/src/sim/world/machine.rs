@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use super::clients::Client;
 use crate::config::MemberConfig;
 use crate::event::Class;
-use crate::groups::Groups;
+use crate::groups::{Groups, PrivateName};
 use crate::node::{State, Totem};
 use crate::sim::faults::Fault;
 use crate::sim::network::{Host, Packet};
@@ -45,6 +45,8 @@ pub(super) struct Process {
     pub(super) totem: Totem,
     pub(super) groups: Groups,
     pub(super) clients: Vec<Client>,
+    /// Names to be connected again as soon as they are free.
+    pub(super) awaited: Vec<PrivateName>,
     /// Sessions so far.
     pub(super) sessions: u32,
     /// In the regular configuration that ends, the group tables were exchanged; and so many of
@@ -54,6 +56,8 @@ pub(super) struct Process {
     /// Its state after the last input, and the ring that it was recovering for.
     pub(super) state: State,
     pub(super) recovering: Option<RingId>,
+    /// The ring whose safe line was looked at last, and where that was.
+    pub(super) stable: (RingId, u64),
     pub(super) leaving: bool,
     /// Messages submitted on each lane.
     submitted: [u32; 2],
@@ -65,9 +69,11 @@ impl Process {
             id,
             state: totem.state(),
             recovering: None,
+            stable: (totem.view().ring, 0),
             totem,
             groups,
             clients: Vec::new(),
+            awaited: Vec::new(),
             sessions: 0,
             exchanged: false,
             came_along: 0,
@@ -108,6 +114,8 @@ pub(super) struct Machine {
     /// The process does nothing before this.
     pub(super) busy_until: Time,
     pub(super) slowness: u32,
+    /// The hosts as the configuration of its process lists them.
+    pub(super) order: Vec<Host>,
     /// A host that is not in its configuration file.
     pub(super) without: Option<Host>,
     /// Kill the process when it next waits for its disk, or is in a recovery.
@@ -140,6 +148,7 @@ impl Machine {
             refuses: false,
             busy_until: Time(0),
             slowness: 1,
+            order: Vec::new(),
             without: None,
             kill_in: None,
             wake_at: None,
@@ -226,16 +235,21 @@ pub(super) fn address(host: Host, class: Class) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from(member_id(host).0), port))
 }
 
-/// The configuration of these segments, but for one host.
-pub(super) fn members(segments: &[u16], without: Option<Host>) -> Vec<MemberConfig> {
-    let hosts = segments.iter().enumerate();
+/// The configuration of these hosts, in this order, but for one; `segments` has the segment of each.
+pub(super) fn members(
+    order: &[Host],
+    segments: &[u16],
+    without: Option<Host>,
+) -> Vec<MemberConfig> {
+    let hosts = order.iter().copied();
     hosts
-        .filter(|(host, _)| Some(*host) != without)
-        .map(|(host, &segment)| MemberConfig {
+        .filter(|host| Some(*host) != without)
+        .map(|host| MemberConfig {
             id: member_id(host),
-            segment,
+            segment: segments[host],
             name: daemon_name(host),
-            segment_address: SocketAddrV4::new([10, 0, segment as u8, 255].into(), 4803),
+            segment_address: SocketAddrV4::new([10, 0, segments[host] as u8, 255].into(), 4803),
+            address: Ipv4Addr::from(member_id(host).0),
         })
         .collect()
 }

@@ -6,14 +6,16 @@
 //! A quiet or noisy run has one calm and no storm.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
+use super::machine::Machine;
 use super::{Happening, World};
 use crate::config::FailureDetection;
 use crate::groups::GroupName;
 use crate::node::State;
 use crate::sim::scenario::Mood;
-use crate::view::RingId;
+use crate::view::{MemberId, RingId};
 
 /// The longest time for which a member does not take back one that it has shut out (case 9 of the
 /// reference).
@@ -79,6 +81,7 @@ impl World<'_> {
         self.end_storm();
         self.together_since = None;
         self.shut_out = self.shuts_out();
+        self.apart.clear();
         self.merging_since = merges.then_some(self.now);
         if merges {
             self.schedule(self.now + MERGE_BOUND, Happening::MergeDue(self.era));
@@ -127,15 +130,42 @@ impl World<'_> {
 
     /// Whether somebody makes another one wait for having been shut out.
     fn shuts_out(&self) -> bool {
-        self.machines.iter().any(|machine| {
-            let local = machine.clock.local(self.now);
-            let process = machine.process.as_ref();
-            process.is_some_and(|process| process.totem.shuts_out(local))
-        })
+        let mut machines = self.machines.iter();
+        machines.any(|machine| self.shut_out_by(machine).next().is_some())
     }
 
-    /// The members have had the time that E18 gives them; it begins when nobody has to wait any
-    /// more for having been shut out.
+    fn shut_out_by(&self, machine: &Machine) -> impl Iterator<Item = MemberId> {
+        let local = machine.clock.local(self.now);
+        let process = machine.process.iter();
+        process.flat_map(move |process| process.totem.shut_out_members(local))
+    }
+
+    /// Pairs of rings that are apart although nobody of one has shut out anybody of the other.
+    fn rings_without_reason(&self) -> BTreeSet<(RingId, RingId)> {
+        let mut rings: BTreeMap<RingId, Vec<&Machine>> = BTreeMap::new();
+        for machine in &self.machines {
+            if let Some(process) = &machine.process {
+                let ring = process.totem.view().ring;
+                rings.entry(ring).or_default().push(machine);
+            }
+        }
+        let refuses = |ring: &[&Machine], other: &[&Machine]| {
+            let mut out = ring.iter().flat_map(|machine| self.shut_out_by(machine));
+            out.any(|id| other.iter().any(|machine| machine.id == id))
+        };
+        let mut apart = BTreeSet::new();
+        for (id, ring) in &rings {
+            for (other_id, other) in rings.range((Bound::Excluded(*id), Bound::Unbounded)) {
+                if !refuses(ring, other) && !refuses(other, ring) {
+                    apart.insert((*id, *other_id));
+                }
+            }
+        }
+        apart
+    }
+
+    /// The members have had the time that E18 gives them. It begins when nobody has to wait any more
+    /// for having been shut out; rings of which none has shut out anybody of the other do not wait.
     fn end_settling(&mut self) {
         let leaves = self
             .machines
@@ -147,6 +177,12 @@ impl World<'_> {
             Ok(()) => self.break_rule("E18", None, "a member that leaves is still there".into()),
             Err(_) if self.shut_out && self.now.since(self.phase_began) < SHUT_OUT_MAX => {
                 self.shut_out = self.shuts_out();
+                let apart = self.rings_without_reason();
+                let before = std::mem::replace(&mut self.apart, apart);
+                if let Some((one, other)) = before.intersection(&self.apart).next() {
+                    let seen = format!("{one} and {other} stay apart, and nobody was shut out");
+                    self.break_rule("E18", None, seen);
+                }
                 self.schedule(
                     self.now + self.scenario.settle_bound(),
                     Happening::NextPhase,
@@ -172,7 +208,7 @@ impl World<'_> {
         self.wake_clients();
     }
 
-    fn begin_drain(&mut self) {
+    pub(super) fn begin_drain(&mut self) {
         self.backlog_bytes = self.queued_bytes();
         self.enter(Phase::Drain, self.scenario.arrival_bound());
     }

@@ -165,10 +165,18 @@ impl Config {
     /// group of the sockets.
     pub(crate) fn check_machine(&self, name: &str) -> Result<(), Errors> {
         let mut errors = Vec::new();
-        if let Some(word) = &self.settings.key
-            && let Err(error) = key::required(word.text.as_ref())
-        {
-            errors.push(word.error(format!("{error:#}")));
+        match &self.settings.key {
+            Some(word) => {
+                let key = key::required(word.text.as_ref());
+                errors.extend(key.err().map(|error| word.error(format!("{error:#}"))));
+            }
+            // That it cannot be read is the affair of who starts the daemon.
+            None => match key::read(key::DEFAULT_PATH.as_ref()) {
+                Err(error) if !key::is_denied(&error) => {
+                    errors.push(conf::Error::new(0, format!("{error:#}")));
+                }
+                Ok(_) | Err(_) => {}
+            },
         }
         if let Some(word) = &self.settings.socket_group
             && let Err(error) = listen::group_id(&word.text)
@@ -243,6 +251,7 @@ impl Config {
                 let segment = &self.segments[daemon.segment];
                 SocketAddrV4::new(segment.address, segment.port)
             },
+            address: daemon.ring_address(),
         };
         self.daemons.iter().map(member).collect()
     }

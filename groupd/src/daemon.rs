@@ -19,6 +19,7 @@ use crate::bus::Bus;
 use crate::config::{Config, Settings};
 use crate::listen::Listener;
 use crate::notices::Notices;
+use crate::open_ring::OpenRing;
 use crate::ports::Ports;
 use crate::questions::Questions;
 use crate::report::Report;
@@ -49,8 +50,6 @@ const REQUESTS_PER_TURN: usize = 4096;
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long no connection is taken when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often an open ring is complained about.
-const OPEN_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long the first view may take: a ring of one is there at once.
 const FIRST_VIEW_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -84,8 +83,7 @@ pub(crate) struct Daemon {
     offload: bool,
     /// When connections are taken again, after the system had no descriptor for one.
     accept_at: Option<Time>,
-    /// When an open ring is complained about again.
-    open_at: Option<Time>,
+    open_ring: OpenRing,
     stop: Stop,
 }
 
@@ -203,7 +201,7 @@ impl Daemon {
             self.bus.poll_timeout(),
             self.sessions.poll_timeout(),
             self.questions.poll_timeout(),
-            self.open_at,
+            self.open_ring.poll_timeout(),
             self.accept_at,
             stop,
         ];
@@ -369,8 +367,8 @@ impl Daemon {
             let reason = "the device refuses bursts of datagrams: one system call for each now";
             log::notice("offload-off", &[("reason", &reason)]);
         }
-        if let Some(error) = self.ports.take_error() {
-            self.notices.failed("send-failed", &error);
+        if let Some((to, error)) = self.ports.take_error() {
+            self.notices.send_failed(to, &error, &self.config);
         }
         Ok(())
     }
@@ -378,15 +376,6 @@ impl Daemon {
     /// What is due by the clock: the watchdog, and the complaint about an open ring.
     fn keep_promises(&mut self, now: Time) {
         self.notify.alive(Instant::now());
-        if self.open_at.is_some_and(|at| at <= now) {
-            log::warning(
-                "ring-open",
-                &[(
-                    "reason",
-                    &"there is no key: anybody on the network can read and send",
-                )],
-            );
-            self.open_at = Some(now + OPEN_INTERVAL);
-        }
+        self.open_ring.complain(now);
     }
 }

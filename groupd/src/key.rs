@@ -45,6 +45,13 @@ pub(crate) fn required(path: &Path) -> anyhow::Result<Key> {
     read(path)?.with_context(|| format!("{}: no such file", path.display()))
 }
 
+/// Whether the key is there, but not for this user.
+pub(crate) fn is_denied(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 fn parse(text: &str) -> Option<Key> {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -58,7 +58,7 @@ pub(crate) struct Socket {
     segment_bytes_max: usize,
     drops_seen: u32,
     counters: Counters,
-    last_error: Option<io::Error>,
+    last_error: Option<(SocketAddrV4, io::Error)>,
     refused: Vec<SocketAddrV4>,
 }
 
@@ -165,8 +165,8 @@ impl Socket {
         self.counters
     }
 
-    /// The last failure to send, once.
-    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+    /// The last failure to send, and where to, once.
+    pub(crate) fn take_error(&mut self) -> Option<(SocketAddrV4, io::Error)> {
         self.last_error.take()
     }
 
@@ -240,7 +240,7 @@ impl Socket {
                     _ if reports < REPORTS_PER_BATCH && self.read_error_queue() => reports += 1,
                     _ => {
                         self.counters.send_failed += bursts[done].datagrams();
-                        self.last_error = Some(error);
+                        self.last_error = Some((bursts[done].to, error));
                         done += 1;
                     }
                 },

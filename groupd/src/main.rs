@@ -15,6 +15,7 @@ mod key;
 mod link;
 mod listen;
 mod notices;
+mod open_ring;
 mod output;
 mod pace;
 mod ports;

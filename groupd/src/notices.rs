@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use totem::event::{Difference, Notice};
@@ -82,8 +82,8 @@ impl Notices {
     fn write_difference(&mut self, member: MemberId, difference: &Difference, config: &Config) {
         let (field, theirs) = match difference {
             Difference::Protocol => ("protocol", String::new()),
-            Difference::Order => ("order", String::new()),
             Difference::Name(name) => ("name", name.clone()),
+            Difference::Address(address) => ("address", address.to_string()),
             Difference::Segment(segment) => ("segment", segment.to_string()),
             Difference::TokenLoss(loss) => ("FailureDetection", format!("{loss:?}")),
             Difference::DatagramBytes(bytes) => ("DatagramSize", bytes.to_string()),
@@ -97,6 +97,14 @@ impl Notices {
                 ("repeated", &repeated),
             ];
             log::warning("foreign-configuration", fields);
+        }
+    }
+
+    /// Writes that the system does not send to an address, and why.
+    pub(crate) fn send_failed(&mut self, to: SocketAddrV4, error: &io::Error, config: &Config) {
+        if let Some(repeated) = self.admit("send-failed", IpAddr::V4(*to.ip()), config) {
+            let fields: log::Fields = &[("to", &to), ("reason", error), ("repeated", &repeated)];
+            log::warning("send-failed", fields);
         }
     }
 
@@ -183,6 +191,20 @@ mod tests {
             .count();
         assert!(said <= PEERS_MAX, "{said}");
         assert!(throttles.entries.len() <= PEERS_MAX + 1);
+    }
+
+    #[test]
+    fn a_thing_is_said_of_a_peer_once_a_minute() {
+        let mut throttles = Throttles::default();
+        let start = Instant::now();
+        let mut said = Vec::new();
+        for tenths in 0..1850 {
+            let now = start + Duration::from_millis(100) * tenths;
+            if let Some(repeated) = throttles.admit("foreign-key", Some(peer(1)), now) {
+                said.push((tenths / 10, repeated));
+            }
+        }
+        assert_eq!(said, [(0, 0), (60, 599), (120, 599), (180, 599)]);
     }
 
     #[test]

@@ -76,6 +76,10 @@ impl Ports {
                 io::ErrorKind::AddrInUse => anyhow::anyhow!(
                     "udp {address} is taken: is another groupd or spread running under this address?"
                 ),
+                io::ErrorKind::AddrNotAvailable => anyhow::anyhow!(
+                    "udp {address}: this host has no such address: -n NAME says which daemon of \
+                     the configuration it is"
+                ),
                 _ => anyhow::Error::new(error).context(format!("udp {address}")),
             })
         };
@@ -203,9 +207,9 @@ impl Ports {
             .filter_map(|address| members.get(&address).copied())
     }
 
-    /// The last failure to send, once.
-    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
-        self.data.take_error().or(self.token.take_error())
+    /// The last failure to send, and where to, once.
+    pub(crate) fn take_error(&mut self) -> Option<(SocketAddrV4, io::Error)> {
+        self.data.take_error().or_else(|| self.token.take_error())
     }
 
     /// What the smallest receive buffer holds, in bytes.

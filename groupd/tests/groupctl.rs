@@ -185,9 +185,11 @@ fn no_daemon_is_fatal_and_named() {
     let (code, message) = complaint(run(&scratch, &["status"]));
     assert_eq!(code, 2);
     assert!(message.starts_with(&format!("groupctl: cannot ask groupd at {control}: ")));
+    assert!(message.ends_with(", is groupd running?\n"), "{message}");
     let (code, message) = complaint(run(&scratch, &["join", "g"]));
     assert_eq!(code, 2);
     assert!(message.starts_with(&format!("groupctl: cannot connect to groupd at {socket}: ")));
+    assert!(message.ends_with(", is groupd running?\n"), "{message}");
 }
 
 #[test]

@@ -56,6 +56,7 @@ until_true 5 'the member hears' grep -q 'behind it all' "$scratch/seen"
 kill -KILL "${groupds[3]}" && wait "${groupds[3]}" 2>/dev/null
 echo 'ok: HUP adds a daemon by one view change and removes it by one'
 
+counter() { ctl 1 status --json | grep -o "\"$1\":[0-9]*" | cut -d: -f2; }
 ring() { ctl 1 status --json | grep -o '"ring":"[^"]*"' | head -n 1; }
 before=$(ring)
 echo 'Windw = 3' >>"$scratch/spread.conf"
@@ -75,20 +76,32 @@ grep -q 'is taken' "$scratch/second.err" || fail 'the second daemon does not say
 if on 4 "$bin/groupd" -c "$scratch/spread.conf" -n host1 --socket "$scratch/second" 2>"$scratch/second.err"; then
     fail 'a daemon runs under an address that is not there'
 fi
-grep -q '10.77.0.1' "$scratch/second.err" || fail 'it does not say which address'
+grep -q 'udp 10.77.0.1:4803: this host has no such address: -n' "$scratch/second.err" || fail 'it does not say which address'
 echo 'ok: a second daemon of one name refuses, on the same host and on another one'
+
+# The file of host 4 is a copy of host 1's, with its own address put beside the other one.
+sed 's/host1 10.77.0.1/host1 10.77.0.1 { D 10.77.0.4 }/' "$scratch/spread.conf" >"$scratch/copy.conf"
+nsenter -t "${anchors[4]}" -n "$bin/groupd" -c "$scratch/copy.conf" -n host1 --socket "$scratch/second" \
+    2>>"$scratch/second.err" &
+twin=$!
+until_true 10 'its address is named' logged 2 'foreign-configuration daemon=host1 differs=address theirs=10.77.0.4'
+[ "$(ring)" = "$before" ] || fail 'it changed the ring'
+kill -KILL $twin && wait $twin 2>/dev/null
+echo 'ok: a daemon under the name of another one is named by its address, and changes nothing'
 
 "$bin/groupctl" keygen "$scratch/other" >/dev/null
 file "${two[@]}" 'host3 10.77.0.3'
 hangup 1
 sed "s|$key|$scratch/other|" "$scratch/spread.conf" >"$scratch/other.conf"
-on 3 "$bin/groupd" -c "$scratch/other.conf" -n host3 --socket "$scratch/host3/socket" 2>>"$scratch/groupd3.err" &
+nsenter -t "${anchors[3]}" -n "$bin/groupd" -c "$scratch/other.conf" -n host3 --socket "$scratch/host3/socket" 2>>"$scratch/groupd3.err" &
 stranger=$!
 until_true 10 'another key is named' logged 1 'foreign-key.*10.77.0.3'
+strange() { [ "$(counter foreign_key)" -ge 10 ]; }
+until_true 10 'it goes on' strange
+[ "$(grep -c 'foreign-key.*10.77.0.3' "$scratch/groupd1.err")" -eq 1 ] || fail 'named more than once a minute'
 kill -KILL $stranger && wait $stranger 2>/dev/null
-echo 'ok: a daemon with another key is named'
+echo 'ok: a daemon with another key is named, once for all its packets'
 
-counter() { ctl 1 status --json | grep -o "\"$1\":[0-9]*" | cut -d: -f2; }
 on 4 python3 - "$port" <<'END' || fail 'no garbage sent'
 import os, random, socket, sys
 random.seed(1)

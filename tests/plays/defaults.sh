@@ -121,4 +121,9 @@ file 'Spread_Segment 239.77.0.1:4803 { host1 10.77.0.1 }' 'Key = /etc/groupd/ano
 on 1 "$bin/groupd" 2>"$scratch/keyless"
 [ $? -eq 2 ] || fail 'a key that is not there must end it with 2'
 grep -q '^groupd: /etc/covey/spread.conf:2: /etc/groupd/another' "$scratch/keyless" || fail "$(cat "$scratch/keyless")"
+file 'Spread_Segment 239.77.0.1:4803 { host1 10.77.0.1 }'
+echo short >/etc/groupd/key
+on 1 "$bin/groupd" -t 2>"$scratch/short"
+[ $? -eq 2 ] || fail 'a key that is none must not pass a check'
+grep -q '^groupd: /etc/covey/spread.conf: /etc/groupd/key: a key must be 64' "$scratch/short" || fail "$(cat "$scratch/short")"
 echo 'ok: groupctl keygen makes the key where groupd looks for it, and Key names another one'

@@ -97,3 +97,37 @@ fn make_test_ends_with_what_was_skipped_and_why() {
         "{test}"
     );
 }
+
+/// The events in the source of a program: what stands in quotes behind a call that logs.
+fn events(directory: &Path, found: &mut std::collections::BTreeSet<String>) {
+    let calls = ["log::error(", "log::warning(", "log::notice(", "log::info("];
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            events(&path, found);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for call in calls {
+            let behind = text.split(call).skip(1).map(str::trim_start);
+            let quoted = behind.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
+            found.extend(quoted.map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn the_manual_of_groupd_has_every_event_of_its_log() {
+    let mut found = std::collections::BTreeSet::new();
+    events(&root().join("groupd/src"), &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    let manual = fs::read_to_string(root().join("man/groupd.8")).unwrap();
+    let named: Vec<&str> = manual
+        .lines()
+        .filter(|line| line.starts_with(".Sy ") || line.starts_with(".It Sy "))
+        .flat_map(str::split_whitespace)
+        .collect();
+    for event in found {
+        assert!(named.contains(&&*event), "man/groupd.8 lacks {event}");
+    }
+}

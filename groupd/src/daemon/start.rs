@@ -1,6 +1,5 @@
 //! How a daemon comes up: what it reads, what it opens, and in which order.
 
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +24,7 @@ use crate::config::{self, Config};
 use crate::key;
 use crate::listen::{self, Endpoints, Listener};
 use crate::notices::Notices;
+use crate::open_ring::OpenRing;
 use crate::ports::{Port, Ports, is_local};
 use crate::questions::Questions;
 use crate::sessions::{Bounds, Sessions};
@@ -134,7 +134,7 @@ impl Daemon {
             listeners_ready: true,
             offload,
             accept_at: None,
-            open_at: open.then_some(now),
+            open_ring: OpenRing::new(open, now),
             stop: Stop::Running,
         })
     }
@@ -228,15 +228,11 @@ fn read_key(config: &Config, me: usize) -> anyhow::Result<Option<totem::config::
     }
     match key::read(key::DEFAULT_PATH.as_ref()) {
         // A user's own ring on the loopback needs no key of the system.
-        Err(error) if config.layout(me).local.ip().is_loopback() && is_denied(&error) => Ok(None),
+        Err(error) if config.layout(me).local.ip().is_loopback() && key::is_denied(&error) => {
+            Ok(None)
+        }
         result => result,
     }
-}
-
-fn is_denied(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The state of earlier lives, from where the file says, or the first place that can be written.

@@ -1,9 +1,10 @@
 //! The command line of groupctl, and where it leads.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
-use group::{Address, GroupName, Name, Options, Service, Session};
+use group::{Address, ConnectError, GroupName, Name, Options, Service, Session};
 use groupd::control;
 use unixproc::exit::{Failure, USAGE};
 
@@ -173,10 +174,12 @@ impl Place {
         options.membership = membership;
         let address = options.address.clone();
         Session::connect(options).map_err(|error| {
-            Failure::new(
-                USAGE,
-                format!("cannot connect to groupd at {address}: {error}"),
-            )
+            let hint = match &error {
+                ConnectError::Unreachable(error) => hint(error.kind()),
+                _ => "",
+            };
+            let message = format!("cannot connect to groupd at {address}: {error}{hint}");
+            Failure::new(USAGE, message)
         })
     }
 
@@ -200,5 +203,14 @@ impl Place {
 
     fn address(&self) -> Result<Address, Failure> {
         Address::find(self.socket.as_deref(), None).map_err(|error| Failure::new(USAGE, error))
+    }
+}
+
+/// What to look at when nobody answers, behind the words of the system.
+pub(crate) fn hint(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => ", is groupd running?",
+        ErrorKind::PermissionDenied => ", see SocketMode and SocketGroup in spread.conf(5)",
+        _ => "",
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use groupd::control;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use status::CallError;
 use unixproc::exit::{DONE, FAILED, Failure, USAGE, print};
 
-use crate::args::{Groups, Members, Place, Status};
+use crate::args::{Groups, Members, Place, Status, hint};
 use crate::text::printable;
 
 /// How long an answer may take.
@@ -87,10 +88,12 @@ fn ask_members(place: &Place, group: &str) -> Result<control::Members, Failure> 
 fn ask<A: DeserializeOwned>(place: &Place, request: &control::Request) -> Result<A, Failure> {
     let path = place.control()?;
     status::call(&path, request, TIMEOUT).map_err(|error| {
-        Failure::new(
-            USAGE,
-            format!("cannot ask groupd at {}: {error}", path.display()),
-        )
+        let hint = match &error {
+            CallError::Io(error) => hint(error.kind()),
+            _ => "",
+        };
+        let message = format!("cannot ask groupd at {}: {error}{hint}", path.display());
+        Failure::new(USAGE, message)
     })
 }
 

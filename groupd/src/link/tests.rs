@@ -140,6 +140,23 @@ fn datagrams_of_which_two_are_too_long_for_one_burst_arrive() {
 }
 
 #[test]
+fn what_cannot_be_sent_is_counted_and_names_its_destination() {
+    let mut sender = socket(1, true);
+    let mut receiver = socket(2, true);
+    // Nothing leaves the machine from an address of the loopback.
+    let outside: SocketAddrV4 = "192.0.2.1:4803".parse().unwrap();
+    sender.send(&[outside, receiver.local()], b"hello", 5);
+    assert_eq!(receive(&mut receiver, 1)[0].1, b"hello");
+    let (to, error) = sender.take_error().expect("a failure");
+    assert_eq!(to, outside, "{error}");
+    assert!(sender.take_error().is_none());
+    assert_eq!(
+        (sender.counters().sent, sender.counters().send_failed),
+        (1, 1)
+    );
+}
+
+#[test]
 fn refusal_names_the_destination_and_loses_nothing() {
     let mut sender = socket(1, true);
     let mut receiver = socket(2, true);

@@ -51,7 +51,7 @@ pub fn listen(
     group: Option<u32>,
     backlog: i32,
 ) -> io::Result<(OwnedFd, SocketFile)> {
-    remove_left_over(path)?;
+    remove_left_over(path, fs::metadata("/proc/self")?.uid())?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -67,7 +67,8 @@ pub fn listen(
     Ok((socket.into(), file))
 }
 
-fn remove_left_over(path: &Path) -> io::Result<()> {
+/// Makes room at `path` if what is there is `me`'s, and nobody listens on it any more.
+fn remove_left_over(path: &Path, me: u32) -> io::Result<()> {
     let refuse = |kind, what| Err(io::Error::new(kind, what));
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -77,7 +78,7 @@ fn remove_left_over(path: &Path) -> io::Result<()> {
         let what = "there is something that is no socket";
         return refuse(io::ErrorKind::AlreadyExists, what);
     }
-    if there.uid() != fs::metadata("/proc/self")?.uid() {
+    if there.uid() != me {
         return refuse(
             io::ErrorKind::AddrInUse,
             "there is a socket of another user",
@@ -125,6 +126,20 @@ mod tests {
         let error = listen(&path, 0o600, None, 1).unwrap_err();
         assert_eq!(error.to_string(), "there is something that is no socket");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_another_user_stays_though_nobody_listens() {
+        let path = scratch("foreign");
+        drop(UnixListener::bind(&path).unwrap());
+        let owner = fs::metadata(&path).unwrap().uid();
+        let error = remove_left_over(&path, owner + 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.to_string(), "there is a socket of another user");
+        assert!(path.exists());
+        remove_left_over(&path, owner).unwrap();
+        assert!(!path.exists());
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

@@ -1,7 +1,7 @@
 //! What programs say of themselves in the group `covey.status`, and on which daemons of the bus
 //! they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use group::Name;
@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     programs: BTreeMap<Key, Program>,
     /// When somebody on this daemon has sent something.
     daemons: BTreeMap<String, Instant>,
+    /// The daemons of the members of each group that this session is in, as the bus tells them.
+    members: BTreeMap<Name, BTreeSet<String>>,
 }
 
 /// The program, what it calls itself, and its daemon.
@@ -44,13 +46,32 @@ struct Program {
 impl Cluster {
     /// Somebody has sent something: its daemon is a member of the bus.
     pub(crate) fn hear(&mut self, sender: &Name, now: Instant) {
-        let Some((_, daemon)) = split_private_group(sender) else {
+        let Some(daemon) = daemon_of(sender) else {
             return;
         };
-        let daemon = daemon.to_string();
         if self.daemons.contains_key(&daemon) || self.daemons.len() < DAEMONS_MAX {
             self.daemons.insert(daemon, now);
         }
+    }
+
+    /// The bus tells the members of a group: their daemons are members of the bus.
+    pub(crate) fn set_members(&mut self, group: Name, members: &[Name]) {
+        let daemons = members.iter().filter_map(daemon_of).take(DAEMONS_MAX);
+        let daemons: BTreeSet<String> = daemons.collect();
+        // Who has gone with the last view is not a member for having been heard before.
+        if let Some(before) = self.members.insert(group, daemons) {
+            let is_member = |daemon: &String| self.members.values().any(|set| set.contains(daemon));
+            let gone = before.into_iter().filter(|daemon| !is_member(daemon));
+            for daemon in gone.collect::<Vec<_>>() {
+                self.daemons.remove(&daemon);
+            }
+        }
+    }
+
+    /// The bus is lost: nobody knows who is on it.
+    pub(crate) fn forget_members(&mut self) {
+        self.members.clear();
+        self.daemons.clear();
     }
 
     /// Takes a status; what is none is ignored.
@@ -64,7 +85,7 @@ impl Cluster {
             let value = match value {
                 Value::Number(_) | Value::Bool(_) => value,
                 Value::String(text) => cut(&text).into(),
-                Value::Array(list) => list.len().into(),
+                Value::Array(list) => names(&list).into(),
                 Value::Null | Value::Object(_) => continue,
             };
             shown.insert(cut(&key), value);
@@ -74,8 +95,11 @@ impl Cluster {
             return;
         };
         let own = ["host", "name", "group"].map(|key| word(key).unwrap_or_default());
-        let daemon = split_private_group(sender).map(|(_, daemon)| daemon.to_string());
-        let key = (program, own.join(" "), daemon.unwrap_or_default());
+        let key = (
+            program,
+            own.join(" "),
+            daemon_of(sender).unwrap_or_default(),
+        );
         let known = self.programs.get(&key);
         if known.is_none() && self.programs.len() >= PROGRAMS_MAX {
             return;
@@ -103,9 +127,32 @@ impl Cluster {
             status.insert("daemon".to_owned(), daemon.as_str().into());
             Value::Object(status)
         });
-        let daemons: Vec<&String> = self.daemons.keys().collect();
+        let mut daemons: BTreeSet<&String> = self.members.values().flatten().collect();
+        daemons.extend(self.daemons.keys());
         json!({ "daemons": daemons, "programs": programs.collect::<Vec<_>>() })
     }
+}
+
+fn daemon_of(sender: &Name) -> Option<String> {
+    let (_, daemon) = split_private_group(sender)?;
+    Some(daemon.to_string())
+}
+
+/// The words of a list, one after the other; of what does not fit, how many they are.
+fn names(list: &[Value]) -> String {
+    let mut text = String::new();
+    for (index, word) in list.iter().enumerate() {
+        let word = word
+            .as_str()
+            .map_or_else(|| word.to_string(), str::to_owned);
+        let rest = list.len() - index;
+        if text.len() + word.len() > VALUE_CHARS_MAX - 20 {
+            return cut(&format!("{text} and {rest} more"));
+        }
+        let comma = if text.is_empty() { "" } else { ", " };
+        text = format!("{text}{comma}{word}");
+    }
+    text
 }
 
 fn cut(text: &str) -> String {
@@ -156,12 +203,50 @@ mod tests {
             "daemons": ["web1", "web2", "web3"],
             "programs": [
                 { "program": "vipd", "host": "web2", "daemon": "web2" },
-                { "program": "whosonline", "users": 2, "list": 2, "daemon": "web1" },
+                { "program": "whosonline", "users": 2, "list": "1, 2", "daemon": "web1" },
             ],
         });
         assert_eq!(cluster.report(now + Duration::from_secs(15)), expected);
         let nothing = json!({ "daemons": [], "programs": [] });
         assert_eq!(cluster.report(now + SILENCE_MAX), nothing);
+    }
+
+    #[test]
+    fn the_bus_tells_its_members() {
+        let (mut cluster, now) = (Cluster::default(), Instant::now());
+        let (web, statuses) = (name("web"), name(status::STATUS_GROUP));
+        cluster.hear(&name("#x#web9"), now);
+        cluster.set_members(web, &["#lp1#web1", "#wo1#web2"].map(name));
+        cluster.set_members(statuses, &["#lm1#web2", "#lm2#web3"].map(name));
+        let daemons = |cluster: &mut Cluster, at| cluster.report(at)["daemons"].clone();
+        assert_eq!(
+            daemons(&mut cluster, now),
+            json!(["web1", "web2", "web3", "web9"])
+        );
+        // A member that is silent is one; who was only heard is forgotten.
+        let later = now + SILENCE_MAX;
+        assert_eq!(
+            daemons(&mut cluster, later),
+            json!(["web1", "web2", "web3"])
+        );
+        cluster.hear(&name("#lp1#web1"), later);
+        cluster.set_members(web, &[name("#wo1#web2")]);
+        assert_eq!(daemons(&mut cluster, later), json!(["web2", "web3"]));
+        cluster.forget_members();
+        assert_eq!(daemons(&mut cluster, later), json!([]));
+    }
+
+    #[test]
+    fn holders_are_shown_by_name() {
+        let (mut cluster, now) = (Cluster::default(), Instant::now());
+        let sets: Vec<String> = (0..100).map(|number| format!("set{number}")).collect();
+        let status = json!({ "program": "vipd", "holds": ["web", "mail"], "uncovered_sets": sets });
+        cluster.take(&name("#v#h"), status.to_string().as_bytes(), now);
+        let shown = &cluster.report(now)["programs"][0];
+        assert_eq!(shown["holds"], "web, mail");
+        let uncovered = shown["uncovered_sets"].as_str().unwrap();
+        assert!(uncovered.starts_with("set0, set1, ") && uncovered.ends_with(" more"));
+        assert!(uncovered.chars().count() <= VALUE_CHARS_MAX);
     }
 
     #[test]

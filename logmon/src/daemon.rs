@@ -76,11 +76,11 @@ impl Daemon {
         let http = HttpServer::bind(args.listen, registry, HTTP)
             .with_context(|| format!("cannot listen at {}", args.listen))?;
         let now = Instant::now();
-        let aside = status::STATUS_GROUP.parse()?;
+        let statuses = status::STATUS_GROUP.parse()?;
         Ok(Daemon {
             signals,
             notify,
-            subscriber: Subscriber::new(address, "lm", args.group, BUS, now).with_aside(aside),
+            subscriber: Subscriber::new(address, "lm", args.group, BUS, now).with_group(statuses),
             http,
             parser: Parser::new(&args.format, &WANTED),
             series: Series::default(),
@@ -142,7 +142,7 @@ impl Daemon {
         let times = [
             Some(self.tick_at),
             self.notify.alive_at(),
-            self.subscriber.retry_at(),
+            self.subscriber.connect_at(),
         ];
         let next = times.into_iter().flatten().min().unwrap_or(self.tick_at);
         next.saturating_duration_since(Instant::now())
@@ -168,8 +168,12 @@ impl Daemon {
                     begin = end + 1;
                 }
             }
-            Input::Aside { sender, data } => cluster.take(sender, data, now),
-            Input::Joined | Input::Lost | Input::Private { .. } | Input::Members { .. } => {}
+            Input::Aside { sender, data, .. } => cluster.take(sender, data, now),
+            Input::Members { membership, .. } => {
+                cluster.set_members(membership.group, &membership.members);
+            }
+            Input::Lost => cluster.forget_members(),
+            Input::Joined | Input::Private { .. } => {}
         });
         if now >= self.tick_at {
             // After a halt seconds are missing, not made up.

@@ -61,8 +61,12 @@ for i in 2 3 4; do
 done
 echo 'ok: three joined under load, one after the other, and had the table at once; two were killed meanwhile'
 
-# Two of them are asked again and again; where both were at the same position they said the same.
-python3 - "$scratch/online3" "$scratch/online4" <<'PY' || fail 'answers at equal positions'
+# compare I J WHEN: two are asked again and again; where both were at the same position they said
+# the same.
+compare() {
+    python3 "$scratch/compare.py" "$scratch/online$1" "$scratch/online$2" "$3" || fail "answers at equal positions, $3"
+}
+cat >"$scratch/compare.py" <<'PY'
 import json, socket, sys, threading, time
 QUESTIONS = ['count', 'top 50', 'page /page/4 100', 'user user42']
 answers = [{}, {}]
@@ -71,7 +75,7 @@ def ask(index):
     peer.settimeout(10)
     peer.connect(sys.argv[1 + index])
     lines = peer.makefile('rb')
-    end = time.time() + 4
+    end = time.time() + 3
     while time.time() < end:
         for question in QUESTIONS:
             peer.sendall(question.encode() + b'\n')
@@ -86,8 +90,35 @@ different = [key for key in both if answers[0][key] != answers[1][key]]
 assert not different, (len(different), different[0], answers[0][different[0]], answers[1][different[0]])
 assert len(positions) > 10, (len(positions), len(answers[0]), len(answers[1]))
 assert 'null' not in positions
-print(f'ok: {len(both)} answers at {len(positions)} equal positions, all the same')
+print(f'ok: {len(both)} answers at {len(positions)} equal positions, all the same, {sys.argv[3]}')
 PY
+compare 3 4 'by the stamps of lines'
+
+# A logger tells its clock, and time is what it says: to those who were there and to who comes.
+time_of() { "$bin/online" --control "$scratch/online$1" --json | grep -o '"time":[0-9]*' | cut -d: -f2; }
+is_today() { (($(time_of "$1") > $(date +%s) - 60)); }
+is_of_the_log() { (($(time_of "$1") < 1700000000)); }
+is_of_the_log 3 || fail 'without a logger time is that of the log'
+cat >"$scratch/logger.conf" <<CONF
+Name = a
+Loggers = a
+Quorum = none
+StateDir = $scratch/logger
+Spread { Log { Group = web File = $scratch/web.log } }
+CONF
+"$bin/spreadlogd" -s "$GROUPD_SOCKET" -c "$scratch/logger.conf" 2>"$scratch/logger.err" &
+logger=$!
+for i in 3 4; do until_true 20 "whosonline $i goes by the logger's clock" is_today $i; done
+start 5
+until_true 20 'whosonline 5 holds the table' holds 5
+is_today 5 || fail 'a newcomer has the clock of the logger'
+compare 4 5 "by a logger's clock"
+kill -9 "$logger"
+wait "$logger" 2>/dev/null
+for i in 3 4 5; do until_true 20 "whosonline $i goes by stamps again" is_of_the_log $i; done
+compare 3 5 'by stamps again'
+kill -9 "${pids[5]}"
+wait "${pids[5]}" 2>/dev/null
 
 # The bus goes away and comes back: who holds is settled again.
 begun() { cat "$scratch"/whosonline[34].err | grep -c table-begun; }

@@ -42,8 +42,8 @@ feed() {
 for i in 1 2 3; do feed $i & done
 send() { "$bin/groupctl" --socket "$GROUPD_SOCKET" send covey.status "$1"; }
 tell() {
-    while send '{"program":"vipd","host":"web1","state":"run","sets":6,"held":4,"uncovered":2}' &&
-        send '{"program":"imgcache","host":"web1","hits":900,"misses":100,"objects":1200,"used_bytes":73400320}' &&
+    while send '{"program":"vipd","host":"web1","state":"run","sets":6,"held":4,"holds":["10.0.0.80","10.0.0.81"],"uncovered":2,"uncovered_sets":["10.0.0.84","10.0.0.85"]}' &&
+        send '{"program":"imgcache","host":"web1","hits":900,"misses":100,"objects":1200,"used_bytes":73400320,"isolated":true}' &&
         send '{"program":"spreadlogd","name":"log1","group":"web","lag":3,"gap_bytes":0}' &&
         send '{"program":"<script>document.title=1</script>","name":"<b>bold</b>"}'; do
         sleep 2
@@ -58,6 +58,7 @@ history = json.load(sys.stdin)
 programs = {one["program"] for one in history["cluster"]["programs"]}
 assert {"vipd", "imgcache", "spreadlogd", "whosonline"} <= programs, programs
 assert history["cluster"]["daemons"] == ["web1"], history["cluster"]
+assert any(one.get("holds") == "10.0.0.80, 10.0.0.81" for one in history["cluster"]["programs"])
 assert len(history["past"]) >= 5 and len(history["names"]) == 3'; }
 until_true 30 'programs and servers at logmon' seen
 echo 'ok: the state of the cluster comes from the bus'
@@ -75,7 +76,9 @@ echo "ok: a second has $least bytes"
 
 timeout 5 chromium --headless=new --no-sandbox --version >/dev/null 2>&1 || skip 'chromium does not start here'
 # The hostile page is among the top pages, and what programs say has come.
-ready="document.body.innerText.includes('<img/src=x') && document.body.innerText.includes('90 %')"
+ready="document.body.innerText.includes('<img/src=x') && document.body.innerText.includes('90 %') &&
+    document.body.innerText.includes('4 of 6: 10.0.0.80, 10.0.0.81') && document.body.innerText.includes('nobody holds 10.0.0.84') &&
+    document.body.innerText.includes('isolated')"
 timeout 90 python3 "$plays/browser.py" http://127.0.0.1:8090/ "$scratch/profile" "$ready" ${PICTURES:-} \
     >"$scratch/dom" 2>"$scratch/browser.err" || fail 'the page in a browser'
 grep -q '<title>logmon</title>' "$scratch/dom" || fail "no page: $(head -c 300 "$scratch/dom")"

@@ -16,6 +16,7 @@ use unixproc::exit;
 use unixproc::log;
 use unixproc::ready::Notify;
 use unixproc::signal::{Signal, Signals};
+use weblog::stream::tick_of;
 use whosonline::answer::{LISTED, LISTED_MAX, Place, Question, answer, metrics};
 use whosonline::hits::{Hits, Rules};
 use whosonline::replica::{Event, Replica, Send};
@@ -52,13 +53,16 @@ pub(crate) struct Daemon {
     event_at: Instant,
     status_at: Instant,
     group: GroupName,
-    replicas: GroupName,
     core: Core,
 }
 
 /// What is known, apart from all sockets.
 #[derive(Debug)]
 struct Core {
+    /// Where loggers tell their clocks.
+    loggers: GroupName,
+    /// Where replicas talk.
+    replicas: GroupName,
     hits: Hits,
     replica: Replica,
 }
@@ -95,18 +99,23 @@ impl Daemon {
         });
         let (http, historic) = (http.transpose()?, historic.transpose()?);
         let now = Instant::now();
+        let loggers = format!("{}~", args.group).parse()?;
+        let subscriber = Subscriber::new(address, "wo", args.group, BUS, now)
+            .with_group(loggers)
+            .with_group(replicas);
         Ok(Daemon {
             signals,
             notify,
-            subscriber: Subscriber::new(address, "wo", args.group, BUS, now).with_aside(replicas),
+            subscriber,
             control,
             http,
             historic,
             event_at: now + EVENT_INTERVAL,
             status_at: now + STATUS_INTERVAL,
             group: args.group,
-            replicas,
             core: Core {
+                loggers,
+                replicas,
                 replica: Replica::new(args.limits(), args.settings(&rules)),
                 hits: Hits::new(rules),
             },
@@ -169,7 +178,7 @@ impl Daemon {
         let times = [
             Some(self.event_at),
             self.notify.alive_at(),
-            self.subscriber.retry_at(),
+            self.subscriber.connect_at(),
             self.core.replica.poll_timeout(),
         ];
         let next = times.into_iter().flatten().min().unwrap_or(self.event_at);
@@ -209,14 +218,16 @@ impl Daemon {
 
     /// Says to other replicas what is to be said, and to the log what has happened.
     fn talk(&mut self, now: Instant) {
-        let replica = &mut self.core.replica;
+        let Core {
+            replica, replicas, ..
+        } = &mut self.core;
         replica.handle_timeout(now);
         // The rest goes when the daemon has taken this.
         while !self.subscriber.wants_write()
             && let Some(send) = replica.poll_send()
         {
             match send {
-                Send::All(data) => self.subscriber.send(self.replicas.name(), &data),
+                Send::All(data) => self.subscriber.send(replicas.name(), &data),
                 Send::To(name, data) => self.subscriber.send(name, &data),
             }
         }
@@ -290,10 +301,24 @@ impl Core {
     fn take(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Lines { lines, .. } => self.replica.handle_lines(&mut self.hits, lines, now),
-            Input::Members { membership, own } => {
+            Input::Members { membership, own } if membership.group == self.replicas.name() => {
                 self.replica.handle_membership(membership, own, now);
             }
-            Input::Aside { sender, data } => self.replica.handle_message(sender, data, now),
+            Input::Members { membership, .. } if membership.group == self.loggers.name() => {
+                self.replica.handle_loggers(&membership.members, now);
+            }
+            Input::Members { .. } => {}
+            Input::Aside {
+                group,
+                sender,
+                data,
+            } => {
+                if group == self.replicas {
+                    self.replica.handle_message(sender, data, now);
+                } else if let Some(second) = tick_of(data) {
+                    self.replica.handle_tick(*sender, second, now);
+                }
+            }
             Input::Private { sender, data } => self.replica.handle_private(sender, data, now),
             Input::Lost => self.replica.handle_lost(),
             Input::Joined => {}

@@ -1,7 +1,7 @@
 //! One whosonline among others: how all have the same table, without I/O.
 //!
 //! Replicas of a log group `G` are members of `G@` too. Order holds across groups, so a message in
-//! `G@` is a place among the lines of `G`, the same one for all.
+//! `G@` is a place among the lines of `G` and the ticks of `G~`, the same one for all.
 //!
 //! | standing | means | leaves it |
 //! |---|---|---|
@@ -155,6 +155,26 @@ impl Replica {
             return self.table.take_lines(hits, lines);
         };
         if taking.backlog.push_lines(hits, lines).is_err() {
+            self.fail(now);
+        }
+    }
+
+    /// A logger's tick, in seconds since 1970.
+    pub fn handle_tick(&mut self, logger: Name, second: u64, now: Instant) {
+        let Standing::Taking(taking) = &mut self.standing else {
+            return self.table.tick(logger, second);
+        };
+        if taking.backlog.push_tick(logger, second).is_err() {
+            self.fail(now);
+        }
+    }
+
+    /// The control group has a new membership, among them the loggers that are there.
+    pub fn handle_loggers(&mut self, members: &[Name], now: Instant) {
+        let Standing::Taking(taking) = &mut self.standing else {
+            return self.table.keep_loggers(members);
+        };
+        if taking.backlog.push_loggers(members).is_err() {
             self.fail(now);
         }
     }
@@ -433,7 +453,7 @@ impl Replica {
         match reader.finish() {
             Ok(table) => {
                 self.table = table;
-                backlog.drain(|stamp, hit| self.table.take(stamp, hit));
+                backlog.drain(&mut self.table);
                 self.lineage = lineage;
                 self.hold(Event::Taken);
             }

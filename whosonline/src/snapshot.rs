@@ -3,13 +3,17 @@
 //! A snapshot is what the table holds as one hit per user, the oldest first: who takes it repeats
 //! those hits and has the same table, each list in the same order. It travels in parts of whole
 //! records. Numbers are little-endian. The first part begins with the head: time of the stream
-//! (8 bytes), its doubtful stamps (4), since when it is whole (8; all ones for never). A record is
-//! the time of the hit (4), the number of the page (4), where that is the next new one its length
+//! (8 bytes), its latest stamp (8) and doubtful stamps (4), since when it is whole (8; all ones for
+//! never), how many loggers tell their clocks (1), and of each the last tick (8) and the private
+//! group (32, padded with zeros). A record is the time of the hit (4), the number of the page (4), where that is the next new one its length
 //! (2) and name, then the length of the user's name (1) and the name.
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::clock::StreamClock;
+use group::Name;
+use group::name::NAME_LENGTH;
+
+use crate::clock::{LOGGERS_MAX, Stamps, StreamClock};
 use crate::presence::{Limits, PAGE_BYTES_MAX};
 use crate::table::Table;
 
@@ -21,11 +25,8 @@ const RECORD_BYTES_MAX: usize = 4 + 4 + 2 + PAGE_BYTES_MAX + 1 + 255;
 
 /// Writes a table; there is always a first part.
 pub fn write(table: &Table) -> VecDeque<Vec<u8>> {
-    let mut head = table.clock.now().to_le_bytes().to_vec();
-    head.extend(table.clock.ahead().to_le_bytes());
-    head.extend(table.since.unwrap_or(u64::MAX).to_le_bytes());
     let mut parts = VecDeque::new();
-    let mut part = head;
+    let mut part = head(table);
     let mut pages: HashMap<&[u8], u32> = HashMap::new();
     for visit in table.presence.visits() {
         if part.len() + RECORD_BYTES_MAX > PART_BYTES_MAX {
@@ -44,6 +45,20 @@ pub fn write(table: &Table) -> VecDeque<Vec<u8>> {
     }
     parts.push_back(part);
     parts
+}
+
+fn head(table: &Table) -> Vec<u8> {
+    let clock = &table.clock;
+    let mut head = clock.now.to_le_bytes().to_vec();
+    head.extend(clock.stamps.latest.to_le_bytes());
+    head.extend(clock.stamps.ahead.to_le_bytes());
+    head.extend(table.since.unwrap_or(u64::MAX).to_le_bytes());
+    head.push(clock.ticks.len() as u8);
+    for (logger, second) in &clock.ticks {
+        head.extend(second.to_le_bytes());
+        head.extend(logger.to_field());
+    }
+    head
 }
 
 /// The bytes are no snapshot.
@@ -78,14 +93,7 @@ impl Reader {
     pub fn take(&mut self, part: &[u8]) -> Result<(), Malformed> {
         let mut rest = Bytes(part);
         if self.clock.is_none() {
-            let now = u64::from_le_bytes(rest.array()?);
-            let ahead = u32::from_le_bytes(rest.array()?);
-            let since = u64::from_le_bytes(rest.array()?);
-            self.clock = Some(StreamClock::resume(now, ahead));
-            self.since = (since != u64::MAX).then_some(since);
-            if self.since.is_some_and(|since| since > now) {
-                return Err(Malformed);
-            }
+            self.take_head(&mut rest)?;
         }
         while !rest.0.is_empty() {
             let seen = u32::from_le_bytes(rest.array()?);
@@ -105,6 +113,30 @@ impl Reader {
             self.table.presence.advance(seen);
             self.table.presence.hit(user, page);
         }
+        Ok(())
+    }
+
+    fn take_head(&mut self, rest: &mut Bytes<'_>) -> Result<(), Malformed> {
+        let mut clock = StreamClock {
+            now: u64::from_le_bytes(rest.array()?),
+            stamps: Stamps {
+                latest: u64::from_le_bytes(rest.array()?),
+                ahead: u32::from_le_bytes(rest.array()?),
+            },
+            ..StreamClock::default()
+        };
+        let since = u64::from_le_bytes(rest.array()?);
+        self.since = (since != u64::MAX).then_some(since);
+        let [loggers] = rest.array()?;
+        if self.since.is_some_and(|since| since > clock.now) || usize::from(loggers) > LOGGERS_MAX {
+            return Err(Malformed);
+        }
+        for _ in 0..loggers {
+            let second = u64::from_le_bytes(rest.array()?);
+            let logger = Name::from_field(&rest.array::<NAME_LENGTH>()?);
+            clock.ticks.insert(logger, second);
+        }
+        self.clock = Some(clock);
         Ok(())
     }
 
@@ -155,7 +187,7 @@ mod tests {
             .iter()
             .map(|(page, _)| presence.visits_on(page).collect::<Vec<_>>())
             .collect();
-        let clock = (table.clock.now(), table.clock.ahead(), table.since);
+        let clock = (&table.clock, table.since);
         format!("{clock:?} {visits:?} {top:?} {lists:?}")
     }
 
@@ -206,8 +238,13 @@ mod tests {
                 time += pause;
                 // Stamps step back, and some are from a broken clock.
                 let stamp = if user % 7 == 0 { time + 90_000 } else { time - pause / 2 };
+                let logger = Name::new(&[b'#', b'a' + page, b'#', b'h']).unwrap();
                 for table in [Some(&mut source), copy.as_mut()].into_iter().flatten() {
-                    table.take(Some(stamp), Some((&[*user], &[b'/', *page])));
+                    match user {
+                        0..5 => table.tick(logger, time - u64::from(page % 2) * 20),
+                        5..7 => table.keep_loggers(&[logger]),
+                        _ => table.take(Some(stamp), Some((&[*user], &[b'/', *page]))),
+                    }
                 }
             }
             let copy = match copy {

@@ -7,38 +7,30 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use group::handshake::Reject;
+use bytes::Bytes;
 use group::wire::GroupId;
 use group::{
-    Address, ConnectError, Event, GroupName, Membership, Message, Name, Options, Service, Session,
+    Address, Event, GroupName, Link, Membership, Message, Name, Options, Received, Service,
 };
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use unixproc::log;
 use weblog::stream::Assembler;
 
 /// Bound: bytes taken from the session before the rest of the program has its turn.
 const ROUND_BYTES: usize = 1 << 20;
 
-/// Connecting may hold up the program for so long.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The first pause between attempts to connect; it doubles up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
-/// A place in the order of a log group's messages.
+/// A place in the order of what a session's groups say.
 ///
-/// Memberships are those of the second group where there is one, as its members are the programs
-/// that compare positions. All of them see each membership at the same place in the order, so two
-/// that give the same position have seen the same messages since that membership.
+/// Memberships are those of the group that was joined last, as its members are the programs that
+/// compare positions. All of them see each membership at the same place in the order, so two that
+/// give the same position have seen the same since that membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The last membership that this session saw; none before it joined.
     pub membership: Option<GroupId>,
-    /// Messages of the log group since then.
+    /// Messages of all groups since then, and memberships of the others.
     pub messages: u64,
 }
 
@@ -52,12 +44,14 @@ pub enum Input<'a> {
         /// The lines.
         lines: &'a [u8],
     },
-    /// A message of the second group, as it was sent.
+    /// A message of another group than the log's, as it was sent.
     Aside {
+        /// The group.
+        group: GroupName,
         /// Private group of the sender.
         sender: &'a Name,
-        /// What it sent.
-        data: &'a [u8],
+        /// What it sent, not copied.
+        data: &'a Bytes,
     },
     /// A message to this session alone.
     Private {
@@ -66,7 +60,7 @@ pub enum Input<'a> {
         /// What it sent.
         data: &'a [u8],
     },
-    /// The second group has a new membership.
+    /// One of the groups has a new membership.
     Members {
         /// The membership.
         membership: &'a Membership,
@@ -82,18 +76,10 @@ pub enum Input<'a> {
 /// A session that listens to a log group.
 #[derive(Debug)]
 pub struct Subscriber {
-    options: Options,
+    link: Link,
     group: GroupName,
-    /// A second group, whose messages are not log lines.
-    aside: Option<GroupName>,
-    token: Token,
-    session: Option<Session>,
-    /// Whether the session may have something to read.
-    readable: bool,
-    retry_at: Instant,
-    backoff: Duration,
-    /// Whether the daemon's absence has been logged.
-    reported: bool,
+    /// Other groups, whose messages are not log lines.
+    others: Vec<GroupName>,
     assembler: Assembler,
     position: Position,
 }
@@ -101,29 +87,22 @@ pub struct Subscriber {
 impl Subscriber {
     /// Not connected yet; events of the session will have this token.
     ///
-    /// The private name is `prefix` and the process number; two letters leave room for it.
+    /// The private name is `prefix` and the process number, or if that is taken a random one;
+    /// two letters leave room for it.
     pub fn new(
         address: Address,
-        prefix: &str,
+        prefix: &'static str,
         group: GroupName,
         token: Token,
         now: Instant,
     ) -> Subscriber {
         let mut options = Options::new(address);
-        // A name that is too long is left to the daemon.
         options.name = format!("{prefix}{}", std::process::id()).parse().ok();
         options.membership = true;
-        options.timeout = CONNECT_TIMEOUT;
         Subscriber {
-            options,
+            link: Link::new(options, prefix.as_bytes(), token, now),
             group,
-            aside: None,
-            token,
-            session: None,
-            readable: false,
-            retry_at: now,
-            backoff: BACKOFF.0,
-            reported: false,
+            others: Vec::new(),
             assembler: Assembler::default(),
             position: Position {
                 membership: None,
@@ -132,9 +111,9 @@ impl Subscriber {
         }
     }
 
-    /// Joins a second group after the first, whose messages come as [`Input::Aside`].
-    pub fn with_aside(mut self, group: GroupName) -> Subscriber {
-        self.aside = Some(group);
+    /// Joins another group after those before it, whose messages come as [`Input::Aside`].
+    pub fn with_group(mut self, group: GroupName) -> Subscriber {
+        self.others.push(group);
         self
     }
 
@@ -148,104 +127,49 @@ impl Subscriber {
         self.position.membership.is_some()
     }
 
-    /// When the next attempt to connect is due, if there is no session.
-    pub fn retry_at(&self) -> Option<Instant> {
-        self.session.is_none().then_some(self.retry_at)
+    /// When [`connect`](Self::connect) is due, unless an event comes before.
+    pub fn connect_at(&self) -> Option<Instant> {
+        self.link.connect_at()
     }
 
     /// Whether there may be something to read at once.
     pub fn is_readable(&self) -> bool {
-        self.readable && self.session.is_some()
+        self.link.is_readable()
     }
 
     /// Takes note of an event of the session's descriptor.
     pub fn handle_event(&mut self, event: &mio::event::Event) {
-        if event.token() != self.token {
-            return;
-        }
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        if event.is_writable()
-            && let Some(session) = &mut self.session
-        {
-            // A session that is lost is noticed when it is read.
-            let _ = session.flush();
-        }
+        self.link.handle_event(event);
     }
 
-    /// Opens the session if it is due, and joins the groups.
+    /// Goes on with opening the session if there is none, and joins the groups.
     pub fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.session.is_some() || now < self.retry_at {
-            return;
-        }
-        match self.try_connect(registry) {
-            Ok(session) => {
-                let address = &self.options.address;
-                let fields: log::Fields =
-                    &[("bus", address), ("session", &session.private_group())];
-                log::notice("connected", fields);
-                self.session = Some(session);
-                // What came along with the handshake is not announced.
-                self.readable = true;
-                self.reported = false;
-            }
-            Err(error) => {
-                if matches!(error, ConnectError::Rejected(Reject::NotUnique)) {
-                    self.options.name = None;
-                }
-                if !self.reported {
-                    let address = &self.options.address;
-                    log::warning("bus-unreachable", &[("bus", address), ("error", &error)]);
-                    self.reported = true;
-                }
-                self.back_off(Instant::now());
+        if self.link.connect(registry, now)
+            && let Some(session) = self.link.session()
+        {
+            for group in std::iter::once(&self.group).chain(&self.others) {
+                // A session that is lost is noticed when it is read.
+                let _ = session.join(*group);
             }
         }
-    }
-
-    fn back_off(&mut self, now: Instant) {
-        self.retry_at = now + self.backoff;
-        self.backoff = (self.backoff * 2).min(BACKOFF.1);
-    }
-
-    fn try_connect(&self, registry: &Registry) -> Result<Session, ConnectError> {
-        let mut session = Session::connect(self.options.clone())?;
-        session.set_nonblocking(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&session.as_raw_fd()), self.token, interest)?;
-        for group in [Some(self.group), self.aside].into_iter().flatten() {
-            // A session that is lost is noticed when it is read.
-            let _ = session.join(group);
-        }
-        Ok(session)
     }
 
     /// Takes what the session has, up to a round's bound.
     pub fn receive(&mut self, now: Instant, mut take: impl FnMut(Input<'_>)) {
         let mut taken = 0;
-        while taken < ROUND_BYTES && self.is_readable() {
-            let Some(session) = &mut self.session else {
-                return;
-            };
-            match session.try_receive() {
-                Ok(Some(event)) => taken += self.handle(event, &mut take),
-                Ok(None) => self.readable = false,
-                Err(group::ReceiveError::Membership(error)) => {
-                    log::warning("bad-message", &[("error", &error)]);
-                }
-                Err(error) => {
-                    let address = &self.options.address;
-                    log::warning("bus-lost", &[("bus", address), ("error", &error)]);
-                    self.lose(&mut take);
-                    self.back_off(now);
-                    self.reported = true;
-                }
+        while taken < ROUND_BYTES
+            && let Some(received) = self.link.receive(now)
+        {
+            match received {
+                Received::Event(event) => taken += self.handle(event, &mut take),
+                Received::Lost => self.forget_session(&mut take),
             }
         }
     }
 
     /// Whether something waits until the daemon takes it; see [`send`](Self::send).
     pub fn wants_write(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::wants_write)
+        self.link.wants_write()
     }
 
     /// Sends a message to a group or session, if the bus is there; without a bus it is dropped.
@@ -253,7 +177,7 @@ impl Subscriber {
     /// What the daemon does not take at once waits. Who has much to send sends nothing more while
     /// something [waits](Self::wants_write); what does not fit is dropped.
     pub fn send(&mut self, to: Name, data: &[u8]) {
-        if let Some(session) = &mut self.session
+        if let Some(session) = self.link.session()
             && let Err(error) = session.multicast(Service::Agreed, &[to], 0, data)
         {
             log::debug("not-sent", &[("to", &to), ("error", &error)]);
@@ -262,8 +186,6 @@ impl Subscriber {
 
     /// Handles an event; gives about how many bytes it took.
     fn handle(&mut self, event: Event, take: &mut impl FnMut(Input<'_>)) -> usize {
-        // Only now the session is known to be of use.
-        self.backoff = BACKOFF.0;
         match event {
             Event::Message(message) => {
                 self.handle_message(&message, take);
@@ -275,7 +197,7 @@ impl Subscriber {
             }
             Event::SelfLeave { .. } | Event::Transition { .. } => 48,
             Event::Refused { .. } => {
-                log::warning("request-refused", &[("bus", &self.options.address)]);
+                log::warning("request-refused", &[("bus", self.link.address())]);
                 48
             }
         }
@@ -284,44 +206,51 @@ impl Subscriber {
     fn handle_message(&mut self, message: &Message, take: &mut impl FnMut(Input<'_>)) {
         let Message { sender, data, .. } = message;
         let is_for = |name: Name| message.groups.iter().any(|group| group == name);
+        let other = self.others.iter().find(|other| is_for(other.name()));
         if is_for(self.group.name()) {
             self.position.messages += 1;
             self.assembler.receive(sender.as_bytes(), data, |lines| {
                 take(Input::Lines { sender, lines });
             });
-        } else if self.aside.is_some_and(|aside| is_for(aside.name())) {
-            take(Input::Aside { sender, data });
+        } else if let Some(&group) = other {
+            self.position.messages += 1;
+            take(Input::Aside {
+                group,
+                sender,
+                data,
+            });
         } else {
             take(Input::Private { sender, data });
         }
     }
 
     fn handle_membership(&mut self, membership: &Membership, take: &mut impl FnMut(Input<'_>)) {
-        let Some(own) = self.session.as_ref().map(Session::private_group) else {
+        let Some(own) = self.link.private_group() else {
             return;
         };
-        let counted = self.aside.unwrap_or(self.group);
-        if membership.group != counted.name() || !membership.members.contains(&own) {
+        // Not its own leaving, nor a group that it has not come to yet.
+        if !membership.members.contains(&own) {
             return;
         }
-        let joined = self.position.membership.is_none();
-        self.position = Position {
-            membership: Some(membership.gid),
-            messages: 0,
-        };
-        if joined {
-            log::notice("joined", &[("group", &self.group)]);
-            take(Input::Joined);
+        let counted = self.others.last().unwrap_or(&self.group);
+        if membership.group == counted.name() {
+            let joined = self.position.membership.is_none();
+            self.position = Position {
+                membership: Some(membership.gid),
+                messages: 0,
+            };
+            if joined {
+                log::notice("joined", &[("group", &self.group)]);
+                take(Input::Joined);
+            }
+        } else {
+            self.position.messages += 1;
         }
-        if self.aside.is_some() {
-            take(Input::Members { membership, own });
-        }
+        take(Input::Members { membership, own });
     }
 
-    /// Ends the session; lines whose end has not come are given as they are.
-    fn lose(&mut self, take: &mut impl FnMut(Input<'_>)) {
-        self.session = None;
-        self.readable = false;
+    /// The session is lost; lines whose end has not come are given as they are.
+    fn forget_session(&mut self, take: &mut impl FnMut(Input<'_>)) {
         self.position.membership = None;
         self.assembler.flush(|lines| {
             take(Input::Lines {

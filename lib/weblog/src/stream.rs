@@ -26,6 +26,7 @@ mod publisher;
 mod ranges;
 #[cfg(test)]
 mod sim;
+mod tick;
 mod view;
 
 pub use assembler::{Assembler, AssemblerCounts};
@@ -37,6 +38,7 @@ pub use journal::reader::{Damaged, Entry, StretchReader};
 pub use logger::{ForgetError, Logger, LoggerAction, LoggerConfig, LoggerCounts, Quorum};
 pub use outbox::{Outbox, Outgoing, WhenFull};
 pub use publisher::{Gap, LINE_BREAK_BYTES, Publisher, PublisherAction};
+pub use tick::tick_of;
 pub use view::{LOGGER_MARK, PUBLISHER_MARK, SessionName};
 
 /// Longest message that our programs send, in bytes.

@@ -150,11 +150,13 @@ function showCluster(cluster) {
   const nameOf = (one) => one.host || one.name || one.daemon || '';
   fill(byId('bus-rows'), cluster.daemons.map((daemon) =>
     [daemon, programs.filter((one) => one.daemon === daemon).map((one) => one.program).join(', ')]), 2);
-  fill(byId('address-rows'), of('vipd').map((one) => [nameOf(one), `${number(one.held)} of ${number(one.sets)}`,
-    { text: [one.state, one.sick, number(one.uncovered) ? `${one.uncovered} uncovered` : ''].filter(Boolean).join(', '),
-      bad: Boolean(one.sick) || number(one.uncovered) > 0 }]), 3);
+  fill(byId('address-rows'), of('vipd').map((one) => [nameOf(one),
+    `${number(one.held)} of ${number(one.sets)}${one.holds ? `: ${one.holds}` : ''}`,
+    { text: [one.state, one.sick, number(one.uncovered) ? `nobody holds ${one.uncovered_sets || one.uncovered}` : '']
+      .filter(Boolean).join(', '), bad: Boolean(one.sick) || number(one.uncovered) > 0 }]), 3);
   fill(byId('cache-rows'), of('imgcache').map((one) => [nameOf(one),
-    one.hit_rate === undefined ? '–' : `${one.hit_rate} %`, number(one.objects), size(number(one.used_bytes))]), 4);
+    one.hit_rate === undefined ? '–' : `${one.hit_rate} %`, number(one.objects), size(number(one.used_bytes)),
+    { text: one.isolated ? 'isolated' : 'serves', bad: Boolean(one.isolated) }]), 5);
   fill(byId('logger-rows'), of('spreadlogd').map((one) => [nameOf(one), one.group || '',
     { text: one.lag === undefined ? '–' : number(one.lag), bad: number(one.lag) > 10000 },
     { text: number(one.gap_bytes) ? size(number(one.gap_bytes)) : '0', bad: number(one.gap_bytes) > 0 }]), 4);

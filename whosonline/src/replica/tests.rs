@@ -19,6 +19,8 @@ const LIMITS: Limits = Limits {
 #[derive(Clone, Debug)]
 enum Delivery {
     Line(u64, u8, u8),
+    Tick(Name, u64),
+    Loggers(Vec<Name>),
     Members(Membership),
     Message(Name, Vec<u8>),
     Private(Name, Vec<u8>),
@@ -39,6 +41,8 @@ struct World {
     now: Instant,
     time: u64,
     views: i32,
+    /// Loggers that tell their clocks, and the side that each is on.
+    loggers: Vec<(Name, usize)>,
     /// What holders had at each position.
     known: HashMap<(GroupId, u64, u64), String>,
     comparisons: usize,
@@ -61,6 +65,7 @@ impl World {
             now: Instant::now(),
             time: 1000,
             views: 0,
+            loggers: Vec::new(),
             known: HashMap::new(),
             comparisons: 0,
         }
@@ -117,6 +122,37 @@ impl World {
         self.change(side, Cause::Disconnect, None);
     }
 
+    /// A logger that begins or ends; its clock is wrong.
+    fn change_loggers(&mut self, number: u32) {
+        let name = Name::new(format!("#sl{number}#h").as_bytes()).unwrap();
+        match self.loggers.iter().position(|(logger, _)| *logger == name) {
+            Some(index) => _ = self.loggers.remove(index),
+            None => self.loggers.push((name, number as usize % 2)),
+        }
+        self.tell_loggers();
+    }
+
+    fn tell_loggers(&mut self) {
+        let cut = self.sessions.values().any(|one| one.side == 1);
+        for side in [0, 1] {
+            let on_side = self.loggers.iter().filter(|one| !cut || one.1 == side);
+            let members = on_side.map(|(logger, _)| *logger).collect();
+            self.deliver(side, &Delivery::Loggers(members));
+        }
+    }
+
+    fn tick(&mut self, value: u32) {
+        let cut = self.sessions.values().any(|one| one.side == 1);
+        if let Some(&(logger, at)) = self.loggers.get(value as usize % 3) {
+            let second = self.time + u64::from(value % 50);
+            for side in [0, 1] {
+                if !cut || at == side {
+                    self.deliver(side, &Delivery::Tick(logger, second));
+                }
+            }
+        }
+    }
+
     /// A partition in two, by the bits of `mask`; or the end of one.
     fn cut(&mut self, mask: u32) {
         for (index, session) in self.sessions.values_mut().enumerate() {
@@ -124,6 +160,7 @@ impl World {
         }
         self.change(0, Cause::Network, None);
         self.change(1, Cause::Network, None);
+        self.tell_loggers();
     }
 
     fn heal(&mut self) {
@@ -137,6 +174,7 @@ impl World {
             session.side = 0;
         }
         self.change(0, Cause::Network, Some(sets));
+        self.tell_loggers();
     }
 
     fn line(&mut self, pause: u64, user: u8, page: u8) {
@@ -170,6 +208,14 @@ impl World {
                 };
                 let line = format!("{user} {time} 200 \"GET /{page} HTTP/1.1\"\n");
                 replica.handle_lines(&mut self.hits, line.as_bytes(), self.now);
+            }
+            Delivery::Tick(logger, second) => {
+                session.position.1 += 1;
+                replica.handle_tick(logger, second, self.now);
+            }
+            Delivery::Loggers(members) => {
+                session.position.1 += 1;
+                replica.handle_loggers(&members, self.now);
             }
             Delivery::Members(membership) => {
                 session.position = (membership.gid, 0);
@@ -258,6 +304,35 @@ fn a_second_one_has_the_table_of_the_first() {
 }
 
 #[test]
+fn a_second_one_has_the_clocks_of_the_loggers() {
+    let mut world = World::new();
+    world.join(1, 0);
+    world.line(1, 1, 1);
+    world.change_loggers(2);
+    world.change_loggers(3);
+    world.time += 1000;
+    world.tick(0);
+    world.tick(1);
+    world.calm();
+    world.join(2, 0);
+    world.calm();
+    // Time is told by the logger whose tick the second one never saw.
+    let clocks = |world: &World| -> Vec<_> {
+        let sessions = world.sessions.values();
+        sessions.map(|one| one.replica.table().time()).collect()
+    };
+    assert_eq!(clocks(&world), [2001, 2001]);
+    world.change_loggers(2);
+    world.line(70, 2, 1);
+    world.calm();
+    assert_eq!(clocks(&world), [2002, 2002]);
+    world.change_loggers(3);
+    world.line(1, 3, 1);
+    world.calm();
+    assert_eq!(clocks(&world), [2072, 2072]);
+}
+
+#[test]
 fn other_settings_are_another_table() {
     let mut world = World::new();
     world.join(1, 0);
@@ -329,7 +404,7 @@ proptest! {
     /// hold.
     #[test]
     fn holders_at_one_position_agree(
-        acts in proptest::collection::vec((0..20_u8, any::<u32>()), 1..250),
+        acts in proptest::collection::vec((0..23_u8, any::<u32>()), 1..250),
     ) {
         let mut world = World::new();
         world.join(0, 0);
@@ -346,8 +421,10 @@ proptest! {
                     world.heal();
                     cut = false;
                 }
-                4 => world.pass(Duration::from_millis(u64::from(value % 1500))),
-                5..=11 => world.line(u64::from(value % 3), (value >> 8) as u8 % 90, (value >> 16) as u8 % 14),
+                4 => world.change_loggers(value % 5),
+                5..=7 => world.tick(*value),
+                8 => world.pass(Duration::from_millis(u64::from(value % 1500))),
+                9..=14 => world.line(u64::from(value % 3), (value >> 8) as u8 % 90, (value >> 16) as u8 % 14),
                 _ => (0..value % 12).for_each(|n| world.step((value >> 8) as usize + n as usize)),
             }
         }

@@ -312,7 +312,8 @@ impl Program {
             Some(subscriber) if !subscriber.is_joined() => {
                 "not connected to the bus yet".to_owned()
             }
-            Some(_) if self.losses > 0 => {
+            Some(_) if self.losses == 1 => "the bus was lost once: lines are missing".to_owned(),
+            Some(_) if self.losses > 1 => {
                 format!("the bus was lost {} times: lines are missing", self.losses)
             }
             None if self.sources.is_empty() => "end of input".to_owned(),

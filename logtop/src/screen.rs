@@ -20,6 +20,7 @@ d  next item: url host referer agent status vhost user server
 n  other numbers: rates and bytes, or classes of status
 s  sort by, then: r requests  b bytes  2 3 4 5 a class
 f  filter, then: a add  c clear
+t  what a row shows inside, then: u url  r referer  h host
 p  pause        space  refresh now
 up down  move   right  look into the row   left  back
 h ?  this help  q  quit";
@@ -31,6 +32,8 @@ pub(crate) struct Screen {
     sort: Sort,
     classes: bool,
     marker: usize,
+    /// What is shown inside a row; none for what is most often wanted.
+    inside: Option<Item>,
     /// The row that is looked into, and the item that it is of.
     within: Option<(Item, Vec<u8>)>,
     mode: Mode,
@@ -46,6 +49,8 @@ enum Mode {
     Help,
     Sort,
     Filter,
+    /// The next key says what a row shows inside.
+    Inside,
     /// The next key says which item the filter is about.
     FilterItem,
     /// Its pattern is typed; a first `!` negates it.
@@ -67,6 +72,7 @@ impl Screen {
             sort: Sort::Requests,
             classes: false,
             marker: 0,
+            inside: None,
             within: None,
             mode: Mode::Rows,
             paused: false,
@@ -97,13 +103,29 @@ impl Screen {
                 }
                 _ => {}
             },
-            Mode::FilterItem => match key {
-                KeyCode::Char('u') => self.mode = Mode::Pattern(Item::Url, String::new()),
-                KeyCode::Char('r') => self.mode = Mode::Pattern(Item::Referer, String::new()),
-                KeyCode::Char('h') => self.mode = Mode::Pattern(Item::Host, String::new()),
-                KeyCode::Char('s') => self.mode = Mode::Pattern(Item::Status, String::new()),
-                _ => {}
-            },
+            Mode::FilterItem => {
+                let item = match key {
+                    KeyCode::Char('u') => Item::Url,
+                    KeyCode::Char('r') => Item::Referer,
+                    KeyCode::Char('h') => Item::Host,
+                    KeyCode::Char('s') => Item::Status,
+                    KeyCode::Char('a') => Item::Agent,
+                    KeyCode::Char('v') => Item::Vhost,
+                    KeyCode::Char('n') => Item::User,
+                    KeyCode::Char('w') => Item::Server,
+                    _ => return Wish::Refresh,
+                };
+                self.mode = Mode::Pattern(item, String::new());
+            }
+            Mode::Inside => {
+                self.inside = match key {
+                    KeyCode::Char('u') => Some(Item::Url),
+                    KeyCode::Char('r') => Some(Item::Referer),
+                    KeyCode::Char('h') => Some(Item::Host),
+                    _ => return Wish::Refresh,
+                };
+                self.look_inside();
+            }
             Mode::Pattern(item, text) => self.type_pattern(key, item, text, intake, tally),
         }
         Wish::Refresh
@@ -119,6 +141,7 @@ impl Screen {
             KeyCode::Char('n') => self.classes = !self.classes,
             KeyCode::Char('s') => self.mode = Mode::Sort,
             KeyCode::Char('f') => self.mode = Mode::Filter,
+            KeyCode::Char('t') => self.mode = Mode::Inside,
             KeyCode::Char('p') => self.paused = !self.paused,
             KeyCode::Char('h' | '?') => self.mode = Mode::Help,
             KeyCode::Char(' ') => {}
@@ -129,13 +152,7 @@ impl Screen {
                     return Wish::Nothing;
                 };
                 self.within = Some((self.item, name.clone()));
-                // Of a page one wants to know who asks for it, of all else which pages.
-                self.item = if self.item == Item::Url {
-                    Item::Host
-                } else {
-                    Item::Url
-                };
-                self.marker = 0;
+                self.look_inside();
             }
             KeyCode::Left => {
                 if let Some((item, _)) = self.within.take() {
@@ -146,6 +163,20 @@ impl Screen {
             _ => return Wish::Nothing,
         }
         Wish::Refresh
+    }
+
+    /// Shows what is wanted of the row that is looked into, if there is one.
+    fn look_inside(&mut self) {
+        let Some((of, _)) = self.within else {
+            return;
+        };
+        // Of a page one wants to know who asks for it, of all else which pages.
+        let usual = match of {
+            Item::Url => Item::Host,
+            _ => Item::Url,
+        };
+        self.item = self.inside.filter(|item| *item != of).unwrap_or(usual);
+        self.marker = 0;
     }
 
     fn type_pattern(
@@ -246,7 +277,11 @@ impl Screen {
         match &self.mode {
             Mode::Sort => "sort by: r requests  b bytes  2 3 4 5 a class".to_owned(),
             Mode::Filter => "filter: a add  c clear".to_owned(),
-            Mode::FilterItem => "filter by: u url  r referer  h host  s status".to_owned(),
+            Mode::FilterItem => {
+                "filter by: u url  r referer  h host  s status  a agent  v vhost  n user  w server"
+                    .to_owned()
+            }
+            Mode::Inside => "inside a row show: u url  r referer  h host".to_owned(),
             Mode::Pattern(item, text) => format!("{} (! negates): {text}_", item.name()),
             Mode::Rows | Mode::Help => {
                 let mut parts = Vec::new();
@@ -418,6 +453,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_row_shows_inside() {
+        let mut play = Play::new();
+        play.press(&[]);
+        assert!(play.press(&keys("t"))[0].starts_with("inside a row show: u url"));
+        play.press(&keys("r"));
+        let rows = play.press(&[KeyCode::Right]);
+        assert_eq!(rows[0], "url: /a");
+        assert!(
+            rows[1].ends_with(" referer") && rows[2].ends_with(" -"),
+            "{rows:?}"
+        );
+        assert!(play.press(&keys("th"))[1].ends_with(" host"));
+        // A row of a page has no pages inside.
+        assert!(play.press(&keys("tu"))[1].ends_with(" host"));
+        play.press(&[KeyCode::Left]);
+        assert!(play.press(&keys("tx"))[2].ends_with(" /a"));
+    }
+
+    #[test]
     fn filters_by_key() {
         let mut play = Play::new();
         assert_eq!(play.press(&keys("fau!^/a"))[0], "url (! negates): !^/a_");
@@ -427,6 +481,7 @@ mod tests {
         assert!(rows[2].contains("31m") && rows[3].is_empty(), "{rows:?}");
         assert!(play.press(&keys("fau(\n"))[0].contains("regex parse error"));
         assert_eq!(play.press(&keys("fc"))[0], "");
+        assert_eq!(play.press(&keys("faw!www1\n"))[0], "server !/www1/");
     }
 
     #[test]

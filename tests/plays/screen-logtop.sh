@@ -45,10 +45,18 @@ tm send-keys -t 0 Right
 is 'REQS host
 3 10.0.0.1
 1 10.0.0.2' 'into a row'
-tm send-keys -t 0 Left d
+tm send-keys -t 0 t r
+is 'REQS referer
+4 -' 'what the row shows inside is a choice'
+tm send-keys -t 0 t h Left d
 is 'REQS host
 3 10.0.0.1
 2 10.0.0.2' 'back, and by host'
+tm send-keys -t 0 f a h '!10.0.0.2' Enter
+until_true 10 'a negated filter' shows 'host !/10.0.0.2/' 5
+tm send-keys -t 0 f c
+unfiltered() { ! shows 'host !' 5; }
+until_true 10 'no filter' unfiltered
 tm send-keys -t 0 p
 until_true 10 'paused' shows paused 5
 tm send-keys -t 0 p h
@@ -57,3 +65,35 @@ tm send-keys -t 0 x q
 gone() { ! tm list-sessions; }
 until_true 10 'q ends it' gone
 echo 'ok: rows, classes, sorting, into a row and back, pause, help and quit, in a terminal'
+
+# From the bus: what is lost is said.
+cat >"$scratch/one.conf" <<CONF
+Spread_Segment 127.0.0.255:$port {
+    localhost 127.0.0.1
+}
+SpreadSocket = false
+StateDir = $scratch
+CONF
+export GROUPD_SOCKET=$scratch/socket
+start_bus() {
+    "$bin/groupd" -c "$scratch/one.conf" --socket "$GROUPD_SOCKET" 2>>"$scratch/groupd.err" &
+    bus=$!
+    until_true 10 'groupd answers' "$bin/groupctl" --socket "$GROUPD_SOCKET" status
+}
+member() { "$bin/groupctl" --socket "$GROUPD_SOCKET" members web | grep -q '^#lt'; }
+start_bus
+LC_ALL=C.UTF-8 tm -f /dev/null new-session -d -x 90 -y 12 "$bin/logtop -g web -d 0.2 2>$scratch/logtop2.err"
+until_true 10 'logtop in the group' member
+"$bin/logtop" -g web --json --every 0.2s >"$scratch/json" 2>"$scratch/logtop3.err" &
+until_true 10 'logtop --json says that it is a member' grep -q '"joined":true' "$scratch/json"
+head -n 3 "$scratch/log" | "$bin/logpub" web 2>"$scratch/logpub.err"
+until_true 10 'lines of the bus' shows '3 reqs' 2
+kill -9 "$bus"
+wait "$bus" 2>/dev/null
+until_true 10 'the loss is on the screen' shows 'the bus is lost: lines are missing' 5
+until_true 10 'and in the JSON' grep -q '"losses":1' "$scratch/json"
+wait "$bus" 2>/dev/null
+start_bus
+until_true 20 'it stays on the screen when the bus is back' shows 'the bus was lost once: lines are missing' 5
+until_true 10 'and in the JSON' grep -q '"joined":true,.*"losses":1' "$scratch/json"
+echo 'ok: lost lines are shown, on the screen and in JSON'

@@ -115,7 +115,7 @@ fn measure(order: &str, users: usize, log: &[u8]) {
     for _ in 0..users / LINES + 1 {
         pass(&mut table);
     }
-    let mut rates = [0; 3].map(|_| pass(&mut table));
+    let mut rates = [0; 5].map(|_| pass(&mut table));
     rates.sort_by(f64::total_cmp);
     let presence = table.presence();
     let text: usize = presence.visits().map(|visit| visit.user.len()).sum();
@@ -123,7 +123,7 @@ fn measure(order: &str, users: usize, log: &[u8]) {
     println!(
         "{order}: {:.2} million lines/s of {} bytes with {count} users on {} pages, {:.0} bytes \
          for each user and its text",
-        rates[1],
+        rates[2],
         log.len() / LINES,
         presence.page_count(),
         (presence.user_bytes() - text) as f64 / count as f64,

@@ -26,7 +26,7 @@ help:
 	@echo 'make bench-online  parsing and presence per core, the path from the bus, Redis beside it'
 	@echo 'make bench-flood   ordered messages per second, in network namespaces'
 	@echo 'make bench-logs    log lines per second into two files, and rsyslog in the same place'
-	@echo 'make torture       kill, stop, cut, fill disks; no line lost, none twice: SECONDS=n SEED=s'
+	@echo 'make torture       kill, stop, cut, fill disks; no line lost, none twice: SECONDS=n SEED=s QUORUM=q'
 	@echo 'make ci-vip        who holds which address, in simulation: 20,000 schedules, or VIP_SEEDS=n'
 	@echo 'make vip-mutants   plant each known bug into vipd and see the simulation catch it'
 	@echo 'make bench-vip     how long an address is not answered, beside keepalived; RUNS=n'
@@ -119,12 +119,13 @@ bench-online:
 bench-logs:
 	@./tools/need cargo cc awk ip unshare python3 rsyslogd
 	$(CARGO) build --release --bins -p groupd -p logpub -p spreadlogd
-	bench/logs target/release
+	timeout $${BENCH_SECONDS:-1800} bench/logs target/release
 
 torture:
 	@./tools/need cargo cc ip unshare python3
 	$(CARGO) build --release --bins -p groupd -p logpub -p spreadlogd
-	bash tests/plays/torture.sh target/release --seconds $(or $(SECONDS),600) --seed $(or $(SEED),$$(date +%s))
+	bash tests/plays/torture.sh target/release --seconds $(or $(SECONDS),600) --seed $(or $(SEED),$$(date +%s)) \
+	    $(if $(QUORUM),--quorum $(QUORUM))
 
 bench-flood:
 	@./tools/need cargo cc ip unshare nsenter
@@ -133,7 +134,7 @@ bench-flood:
 
 ci-vip:
 	@./tools/need cargo cc
-	VIP_SEEDS=$${VIP_SEEDS:-20000} $(CARGO) test --release -p vipd --lib never_two_holders
+	VIP_SEEDS=$${VIP_SEEDS:-20000} $(CARGO) test -p vipd --lib never_two_holders
 
 vip-mutants:
 	@tools/vip-mutants

@@ -74,6 +74,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    /// 5.18: the last of many does not wait for the second frame of the first.
     #[test]
     fn first_all_then_paced_then_rarely() {
         let start = Instant::now();

@@ -182,6 +182,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// 5.30.
     #[test]
     fn gratuitous_arp_byte_for_byte() {
         let frames = announcements("192.0.2.7".parse().unwrap(), MAC, false);
@@ -200,6 +201,7 @@ mod tests {
         }
     }
 
+    /// 5.21, 5.30.
     #[test]
     fn an_unsolicited_advertisement_byte_for_byte() {
         let frames = announcements("2001:db8::7".parse().unwrap(), MAC, false);
@@ -266,6 +268,7 @@ mod tests {
     }
 
     proptest! {
+        /// 5.28.
         #[test]
         fn no_frame_panics(mut frame in prop::collection::vec(any::<u8>(), 0..100), six: bool) {
             if let Some(kind) = frame.get_mut(12..14) {

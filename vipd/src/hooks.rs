@@ -235,6 +235,7 @@ mod tests {
         outcomes
     }
 
+    /// 5.22.
     #[test]
     fn jobs_of_a_set_run_in_order_and_others_do_not_wait_for_them() {
         let directory = std::env::temp_dir().join(format!("vipd-hooks-{}", std::process::id()));
@@ -264,6 +265,7 @@ mod tests {
         fs::remove_dir_all(&directory).unwrap();
     }
 
+    /// 5.22.
     #[test]
     fn one_that_hangs_is_killed_with_its_children() {
         let hooks = Hooks::start().unwrap();

@@ -283,6 +283,7 @@ mod tests {
         );
     }
 
+    /// 5.19.
     #[test]
     fn errors_are_positive_numbers() {
         let mut message = header(NLMSG_ERROR, 0, 9);
@@ -298,6 +299,7 @@ mod tests {
         );
     }
 
+    /// 5.19.
     #[test]
     fn an_interrupted_list_ends_as_well() {
         let message = finish(header(NLMSG_DONE, NLM_F_DUMP_INTR, 9));
@@ -305,6 +307,7 @@ mod tests {
     }
 
     proptest! {
+        /// 5.28.
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u16..30) {
             replies(&bytes);

@@ -27,12 +27,14 @@
 //!
 //! Parts: `round` (a view's exchange of STATEs), `catalog` (members whose files differ), `deliver`
 //! (messages), `work` (the member's own share of the table), `decision` (how long a decision lasts),
-//! `operator` (what people and checks want), `overview` (what people see).
+//! `operator` (what people and checks want), `overview` (what people see), `mutant` (known bugs, in
+//! tests only).
 
 mod catalog;
 mod decision;
 mod deliver;
 mod message;
+mod mutant;
 mod operator;
 mod overview;
 mod relist;
@@ -55,8 +57,9 @@ pub use table::{Cause, Movement};
 
 use decision::Wakes;
 use message::Message;
+use mutant::planted;
 use round::Round;
-use slot::{Local, Slot};
+use slot::{Former, Local, Slot};
 use table::Table;
 
 /// Bound: movements that nobody has taken yet; the oldest are dropped.
@@ -170,8 +173,8 @@ pub struct Takeover {
     told: Option<Node>,
     /// Since when each node of the view, by name, has been fit to take sets back.
     fit_since: BTreeMap<String, Instant>,
-    /// The node that was last known to hold a set, if it was another one.
-    formers: BTreeMap<usize, String>,
+    /// Another member's holding that may still be on the wire, by set.
+    formers: BTreeMap<usize, Former>,
     /// The sessions of the last complete round; empty once the bus was lost.
     acquainted: Vec<String>,
     /// Messages that were not understood or came from nobody in the view.
@@ -246,7 +249,7 @@ impl Takeover {
             && let_go_at.is_some_and(|at| at <= now)
         {
             *let_go_at = None;
-            if !cfg!(mutant = "keep-after-grace") {
+            if !planted("keep-after-grace") {
                 self.remove_all(Reason::BusLost);
             }
         }

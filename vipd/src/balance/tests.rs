@@ -30,6 +30,7 @@ fn counts(nodes: &[Node], holders: &[Option<usize>]) -> Vec<u64> {
     loads(nodes, holders)
 }
 
+/// 5.27.
 #[test]
 fn weights_are_shares() {
     let mut nodes = nodes(&["a", "b", "c"], 40);
@@ -77,6 +78,7 @@ fn preferences_are_ordered() {
     );
 }
 
+/// 5.27.
 #[test]
 fn a_pin_counts_while_its_node_is_well() {
     let mut nodes = nodes(&["a", "b"], 2);
@@ -107,6 +109,7 @@ fn a_yielded_set_goes_to_another_and_stays_if_there_is_none() {
     assert_eq!(deal(&nodes, &[Some(1), Some(0)]), [Some(0), Some(0)]);
 }
 
+/// 5.26.
 #[test]
 fn all_sick_is_least_bad() {
     let mut nodes = nodes(&["a", "b"], 1);
@@ -157,6 +160,7 @@ prop_compose! {
 }
 
 proptest! {
+    /// 5.27: no more moves than must be.
     #[test]
     fn everything_is_covered_and_nothing_well_placed_moves((nodes, holders) in site()) {
         let dealt = deal(&nodes, &holders);
@@ -188,6 +192,32 @@ proptest! {
         let moves: Vec<_> = fail_back(&nodes, &holders, &all, 5)
             .into_iter().map(|(set, node)| (set, index(node))).collect();
         prop_assert_eq!(fail_back(&turned, &turned_holders, &all, 5), moves);
+    }
+
+    /// 5.27: against all ways to be even, by brute force.
+    #[test]
+    fn no_way_to_be_even_needs_fewer_moves(
+        (count, holders) in (1usize..4).prop_flat_map(|count| {
+            (Just(count), prop::collection::vec(0..count, 0..7))
+        }),
+    ) {
+        let names = ["a", "b", "c"];
+        let nodes = nodes(&names[..count], holders.len());
+        let is_even = |places: &[usize]| {
+            let loads = (0..count).map(|node| places.iter().filter(|&&at| at == node).count());
+            let loads: Vec<usize> = loads.collect();
+            loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1
+        };
+        let ways = (0..count.pow(holders.len() as u32)).map(|way| {
+            let digit = |set: usize| way / count.pow(set as u32) % count;
+            (0..holders.len()).map(digit).collect::<Vec<usize>>()
+        });
+        let moves = |places: &Vec<usize>| {
+            places.iter().zip(&holders).filter(|(to, from)| to != from).count()
+        };
+        let fewest = ways.filter(|places| is_even(places)).map(|places| moves(&places)).min();
+        let placed: Vec<Option<usize>> = holders.iter().copied().map(Some).collect();
+        prop_assert_eq!(Some(level(&nodes, &placed, usize::MAX).len()), fewest);
     }
 
     #[test]

@@ -260,6 +260,7 @@ fn checks_and_hooks() {
 }
 
 proptest::proptest! {
+    /// 5.28.
     #[test]
     fn no_text_panics(text in "[ -~\n]{0,200}", at in 0usize..500, with in "[{}= a-z0-9/:.#\n]{0,4}") {
         let _ = Config::parse("f", &text);

@@ -276,7 +276,7 @@ impl Daemon {
             self.wires.neighbours.expire(now, self.config.arp_cache * 3);
             self.share_neighbours();
         }
-        if self.wires.notify_at.is_none_or(|at| at > now) {
+        if self.wires.notify_at.is_none_or(|at| at > now) || self.ward.is_fenced() {
             return;
         }
         for _ in 0..NOTIFY_ROUND_MAX.min(self.wires.notices.len()) {

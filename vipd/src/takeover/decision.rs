@@ -13,6 +13,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::mutant::planted;
 use super::slot::Local;
 use super::{Bus, Command, Reason, Takeover};
 
@@ -67,13 +68,19 @@ impl Takeover {
             };
             let decided_at = self.slots[set].decided_at;
             let age = decided_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-            if age <= DECISION_LASTS || cfg!(mutant = "old-decision") {
+            if age <= DECISION_LASTS || planted("old-decision") {
                 adds.push((set, reason));
             } else {
                 self.ask_again(set);
             }
         }
         adds
+    }
+
+    /// Until when what the decision to add a set rests on was known.
+    #[cfg(test)]
+    pub(super) fn decided_at(&self, set: usize) -> Option<Instant> {
+        self.slots[set].decided_at
     }
 
     /// Decides to take a set.
@@ -88,15 +95,17 @@ impl Takeover {
     fn ask_again(&mut self, set: usize) {
         let slot = &mut self.slots[set];
         slot.handed_over = false;
-        slot.over = 0;
         slot.local = Local::Probing;
+        if let Some(former) = self.formers.get_mut(&set) {
+            former.over = false;
+        }
         self.commands.push_back(Command::Probe(set));
     }
 
     /// The program was held up for longer than others wait for it, or its guardian has removed its
     /// addresses: it holds nothing that it can be sure of, and what it hears is of another time.
     pub(super) fn handle_stall(&mut self, now: Instant) {
-        if cfg!(mutant = "stale-after-pause") {
+        if planted("stale-after-pause") {
             return;
         }
         self.handle_bus_lost(now);

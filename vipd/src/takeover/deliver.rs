@@ -55,10 +55,11 @@ impl Takeover {
     /// That is a fact wherever it stands in the order; the view changes by it only before a
     /// transitional signal, where all members see it. A guardian repeats itself.
     fn handle_guardian(&mut self, now: Instant, session: &str, sets: &[(u64, Indices)]) {
+        self.remember_holders();
         for (generation, sets) in sets {
             for set in sets.iter() {
-                if let Some(slot) = self.slots.get_mut(set) {
-                    slot.over = *generation;
+                if let Some(former) = self.formers.get_mut(&set) {
+                    former.over |= former.is_of(session, *generation);
                 }
             }
         }

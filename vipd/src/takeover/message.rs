@@ -199,6 +199,7 @@ mod tests {
         }
     }
 
+    /// 5.18.
     #[test]
     fn ten_thousand_sets_stay_under_16_kb() {
         // The worst that there is: every other set is held.
@@ -206,6 +207,7 @@ mod tests {
         assert!(bytes.len() < 16_000, "{}", bytes.len());
     }
 
+    /// 5.28.
     #[test]
     fn nonsense_is_refused() {
         for text in [

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use super::catalog::{self, Comparison, Lists};
 use super::message::{Message, State};
+use super::mutant::planted;
+use super::slot::Former;
 use super::table::{Cause, Movement, Table};
 use super::{Bus, Command, Takeover, View};
 use crate::digest::Digest;
@@ -49,7 +51,7 @@ impl Round {
 
     /// Takes a STATE, if it belongs to this round and is the member's first.
     pub(super) fn take(&mut self, member: usize, state: State, data: &[u8]) {
-        let belongs = self.tag == Some(state.hellos) || cfg!(mutant = "state-of-another-view");
+        let belongs = self.tag == Some(state.hellos) || planted("state-of-another-view");
         if belongs && self.states[member].is_none() {
             self.digest = self.digest.number(member as u64).part(data);
             self.states[member] = Some(state);
@@ -140,7 +142,7 @@ impl Takeover {
 
     /// The view ends: what follows until the next one may not have reached all members.
     pub fn handle_transition(&mut self) {
-        self.transitional = !cfg!(mutant = "claim-in-transition");
+        self.transitional = !planted("claim-in-transition");
     }
 
     /// A member's vipd is dead or silent, and its guardian has removed its addresses: the others
@@ -250,29 +252,37 @@ impl Takeover {
 
     /// What is known of a set that is dealt, and whose holder is not in the view.
     fn orphan(&self, movement: Movement) -> Movement {
-        let slot = &self.slots[movement.set];
-        let cause = match slot.known {
-            0 => Cause::Uncovered,
-            _ if slot.is_over() => Cause::HolderDead,
-            _ => Cause::HolderLost,
+        let former = self.formers.get(&movement.set);
+        let cause = match former {
+            None => Cause::Uncovered,
+            Some(former) if former.over => Cause::HolderDead,
+            Some(_) => Cause::HolderLost,
         };
-        let former = self.formers.get(&movement.set).cloned();
         Movement {
-            from: former.filter(|_| slot.known > 0),
+            from: former.map(|former| former.node.clone()),
             cause,
             ..movement
         }
     }
 
     /// Notes the holdings of others in the table that ends: they may go on without the bus.
-    fn remember_holders(&mut self) {
+    pub(super) fn remember_holders(&mut self) {
         let Bus::Run { view, table } = &self.bus else {
             return;
         };
         for (set, entry) in table.entries.iter().enumerate() {
             if let Some(holder) = entry.holder.filter(|&holder| holder != view.me) {
-                self.slots[set].known = entry.generation;
-                self.formers.insert(set, table.nodes[holder].name.clone());
+                let former = Former {
+                    node: table.nodes[holder].name.clone(),
+                    session: view.members[holder].clone(),
+                    generation: entry.generation,
+                    over: false,
+                };
+                let known = self.formers.get(&set);
+                // Its guardian may have spoken already.
+                if known.is_none_or(|known| !known.is_of(&former.session, former.generation)) {
+                    self.formers.insert(set, former);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Reason;
+use super::mutant::planted;
 use crate::indices::Indices;
 
 /// One set, as this member has it.
@@ -17,14 +18,28 @@ pub(super) struct Slot {
     pub(super) handed_over: bool,
     /// Whether neighbours may have heard another one last, and must hear who has it.
     pub(super) unheard: bool,
-    /// The generation of another member's holding that may still be on the wire; 0 for none known.
-    pub(super) known: u64,
-    /// The generation that a guardian has released last.
-    pub(super) over: u64,
     /// When the wire is asked again.
     pub(super) probe_at: Option<Instant>,
     /// What the decision to add it rests on was known then.
     pub(super) decided_at: Option<Instant>,
+}
+
+/// A holding of another member that is gone from the view without RELEASED.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Former {
+    pub(super) node: String,
+    /// Generations begin anew when all members do; sessions have new names each time.
+    pub(super) session: String,
+    pub(super) generation: u64,
+    /// Whether its guardian has said that it is over: nobody needs to be asked.
+    pub(super) over: bool,
+}
+
+impl Former {
+    /// Whether this is the holding of a session in a generation.
+    pub(super) fn is_of(&self, session: &str, generation: u64) -> bool {
+        self.session == session && self.generation == generation
+    }
 }
 
 /// Where a set's addresses are in this member's kernel.
@@ -53,15 +68,9 @@ impl Local {
 }
 
 impl Slot {
-    /// Whether the holding that this member knows of is over: nobody needs to be asked.
-    pub(super) fn is_over(&self) -> bool {
-        self.known > 0 && self.over == self.known
-    }
-
     /// Ends what was only asked for or decided.
     pub(super) fn stop(&mut self) {
-        let decided =
-            matches!(self.local, Local::Adding(_)) && !cfg!(mutant = "decision-outlives-view");
+        let decided = matches!(self.local, Local::Adding(_)) && !planted("decision-outlives-view");
         if self.local == Local::Probing || decided {
             self.local = Local::Free;
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Comparison, Translation};
 use super::message::State;
+use super::mutant::planted;
 use crate::balance::{self, Fitness, Node};
 use crate::digest::Digest;
 use crate::indices::Indices;
@@ -342,7 +343,7 @@ impl Table {
         }
         entry.target = Some(to);
         entry.cause = cause;
-        if cfg!(mutant = "claim-before-released") {
+        if planted("claim-before-released") {
             entry.holder = entry.target.take();
         }
         true
@@ -398,7 +399,7 @@ impl Table {
         if entry.holder == Some(member) && (entry.target.is_some() || leaving) {
             return Some(entry.generation);
         }
-        if cfg!(mutant = "merge-keeps-both") {
+        if planted("merge-keeps-both") {
             return None;
         }
         entry

@@ -1,5 +1,7 @@
 //! One member at a time, by hand.
 
+mod decisions;
+mod guardians;
 mod wishes;
 
 use super::*;
@@ -143,6 +145,7 @@ impl Group {
     }
 }
 
+/// 5.16.
 #[test]
 fn nothing_is_dealt_before_somebody_is_mature() {
     let mut group = Group::new(vec![
@@ -192,6 +195,7 @@ fn the_holder_releases_before_the_other_adds() {
     assert!(group.held(0).is_empty());
 }
 
+/// 5.23.
 #[test]
 fn a_clean_stop_hands_everything_over() {
     let mut group = Group::two_with_all();
@@ -208,6 +212,7 @@ fn a_clean_stop_hands_everything_over() {
     assert!(group.held(1).is_empty());
 }
 
+/// 5.3.
 #[test]
 fn without_a_bus_sets_are_kept_for_grace_and_no_longer() {
     let mut group = Group::two_with_all();
@@ -224,6 +229,7 @@ fn without_a_bus_sets_are_kept_for_grace_and_no_longer() {
     );
 }
 
+/// 5.3.
 #[test]
 fn a_bus_that_comes_back_within_grace_moves_nothing() {
     let mut group = Group::two_with_all();
@@ -268,107 +274,6 @@ fn a_set_that_is_answered_for_is_claimed_when_the_answers_end() {
 }
 
 #[test]
-fn what_a_guardian_releases_is_claimed_without_asking() {
-    let mut group = Group::two_with_all();
-    let dead = group.members[0].0.clone();
-    let message = released_for(
-        &dead,
-        group.members[0].1.config(),
-        &group.members[0].1.holds(),
-    );
-    group.view(&[1]);
-    group.done.clear();
-    // The wire would answer still; only the guardian's word makes the difference.
-    let mut group = Group::two_with_all();
-    let view = View {
-        members: vec![group.members[1].0.clone()],
-        me: 0,
-    };
-    let (now, sets) = (group.now, group.held(0));
-    let (name, survivor) = &mut group.members[1];
-    survivor.handle_view(now, view);
-    let mut asked = Vec::new();
-    let mut added = Vec::new();
-    for told in [false, true] {
-        if told {
-            survivor.handle_message(now, "#vig1#n0", &message);
-        }
-        while let Some(command) = survivor.poll_command() {
-            match command {
-                Command::Send(data) => survivor.handle_message(now, name, &data),
-                Command::Probe(set) => asked.push(set),
-                _ => {}
-            }
-        }
-        for (set, reason) in survivor.begin_adds(now) {
-            assert!(told && reason == Reason::HolderDead);
-            survivor.handle_added(set, true);
-            added.push(set);
-        }
-    }
-    assert_eq!((asked, added), (sets.clone(), sets));
-}
-
-#[test]
-fn a_silent_member_is_left_out_of_its_view() {
-    let mut group = Group::two_with_all();
-    let sets = group.held(0);
-    let message = released_for(
-        &group.members[0].0.clone(),
-        group.members[0].1.config(),
-        &group.members[0].1.holds(),
-    );
-    // Its session is still there: no view comes. It hears nothing itself.
-    let now = group.now;
-    group.members[1].1.handle_message(now, "#vig1#n0", &message);
-    group.settle(&[1]);
-    assert_eq!(group.held(1).len(), SETS);
-    for set in sets {
-        assert!(
-            group
-                .done
-                .contains(&(1, Did::Added(set, Reason::HolderDead)))
-        );
-    }
-    let movement = group.members[1].1.poll_movement();
-    assert!(movement.is_some());
-    // When it wakes, it hears of its own end before anything else of that view.
-    group.members[0].1.handle_message(now, "#vig1#n0", &message);
-    group.settle(&[0]);
-    assert!(group.held(0).is_empty());
-    assert!(group.done.contains(&(0, Did::Obeyed(Command::Reconnect))));
-}
-
-#[test]
-fn a_guardian_of_another_time_releases_nothing() {
-    let mut group = Group::two_with_all();
-    let set = group.held(0)[0];
-    let stale = released_for(
-        "#vip0#n9",
-        group.members[1].1.config(),
-        &[(0, [set, 9999].into_iter().collect())],
-    );
-    let now = group.now;
-    group.members[1].1.handle_message(now, "#vig1#n0", &stale);
-    let view = View {
-        members: vec![group.members[1].0.clone()],
-        me: 0,
-    };
-    let (name, survivor) = &mut group.members[1];
-    survivor.handle_view(now, view);
-    let mut asked = false;
-    while let Some(command) = survivor.poll_command() {
-        match command {
-            Command::Send(data) => survivor.handle_message(now, name, &data),
-            Command::Probe(of) => asked |= of == set,
-            _ => {}
-        }
-    }
-    assert!(asked);
-    assert_eq!(survivor.begin_adds(now), []);
-}
-
-#[test]
 fn after_a_merge_one_lets_go_and_the_other_announces() {
     let mut group = Group::two_with_all();
     group.view(&[0]);
@@ -383,6 +288,7 @@ fn after_a_merge_one_lets_go_and_the_other_announces() {
     }
 }
 
+/// 5.19.
 #[test]
 fn what_a_kernel_refuses_goes_to_another() {
     let mut group = Group::new(vec![
@@ -442,85 +348,6 @@ fn a_release_of_another_time_changes_nothing() {
     assert_eq!(group.done, []);
 }
 
-/// 5.4: a member that was held up between its decision and the kernel asks the wire first.
-#[test]
-fn a_decision_that_is_too_old_is_taken_anew() {
-    for (held_up, asks) in [(20, false), (21, true)] {
-        let mut group = Group::two_with_all();
-        let set = group.held(0)[0];
-        group.now += WAKE_INTERVAL;
-        for member in 0..2 {
-            let now = group.now;
-            assert_eq!(group.members[member].1.handle_wake(now, false), None);
-        }
-        group.members[0].1.set_drained(true);
-        while group.obey(&[0, 1]) {}
-        group.now += Duration::from_millis(held_up);
-        let adds = group.members[1].1.begin_adds(group.now);
-        assert_eq!(adds.is_empty(), asks, "{held_up} ms");
-        let asked = group.members[1].1.poll_command();
-        assert_eq!(asked == Some(Command::Probe(set)), asks, "{held_up} ms");
-        if asks {
-            // Nobody answers: that is news.
-            let now = group.now + Duration::from_millis(30);
-            assert_eq!(group.members[1].1.handle_wake(now, false), None);
-            group.members[1].1.handle_probed(now, set, false);
-            assert_eq!(
-                group.members[1].1.begin_adds(now),
-                [(set, Reason::Uncovered)]
-            );
-        }
-    }
-}
-
-/// 5.4: what was read after a pause was said before it.
-#[test]
-fn what_is_decided_by_a_program_that_is_late_is_asked_for() {
-    let mut group = Group::two_with_all();
-    let now = group.now;
-    group.members[1].1.handle_wake(now, false);
-    group.now += WAKE_INTERVAL + Duration::from_millis(21);
-    let now = group.now;
-    assert_eq!(group.members[1].1.handle_wake(now, false), None);
-    group.members[0].1.set_drained(true);
-    while group.obey(&[0, 1]) {}
-    assert_eq!(group.members[1].1.begin_adds(now), []);
-}
-
-/// 5.4: held up for two seconds, or fenced, a member lets go of all before anything else.
-#[test]
-fn who_was_held_up_for_too_long_lets_everything_go() {
-    for (milliseconds, fenced) in [(2000, false), (60, true)] {
-        let mut group = Group::two_with_all();
-        let now = group.now;
-        assert_eq!(group.members[0].1.handle_wake(now, false), None);
-        group.now += Duration::from_millis(milliseconds);
-        let now = group.now;
-        let held_up = group.members[0].1.handle_wake(now, fenced);
-        assert_eq!(held_up, Some(Duration::from_millis(milliseconds)));
-        group.settle(&[0]);
-        assert_eq!(group.done[0], (0, Did::Obeyed(Command::Reconnect)));
-        assert_eq!(group.done.len(), 3);
-        assert!(group.held(0).is_empty());
-    }
-}
-
-/// 5.17: what was decided in a view and not begun is void in the next.
-#[test]
-fn a_decision_does_not_outlive_its_view() {
-    let mut group = Group::two_with_all();
-    group.members[0].1.set_drained(true);
-    while group.obey(&[0, 1]) {}
-    let view = View {
-        members: vec![group.members[1].0.clone()],
-        me: 0,
-    };
-    let now = group.now;
-    group.members[1].1.handle_view(now, view);
-    assert_eq!(group.members[1].1.begin_adds(now), []);
-    assert_eq!(group.members[1].1.holds()[0].1.count(), 2);
-}
-
 #[test]
 fn behind_a_transitional_signal_nothing_is_believed() {
     let mut group = Group::two_with_all();
@@ -534,6 +361,7 @@ fn behind_a_transitional_signal_nothing_is_believed() {
     assert_eq!(group.held(0).len(), SETS);
 }
 
+/// 5.15.
 #[test]
 fn the_second_of_a_name_refuses() {
     let mut group = Group::new(vec![
@@ -550,6 +378,7 @@ fn the_second_of_a_name_refuses() {
     assert!(group.members[0].1.has_left());
 }
 
+/// 5.28.
 #[test]
 fn strangers_and_nonsense_are_counted() {
     let mut group = Group::two_with_all();

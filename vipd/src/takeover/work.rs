@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::message::Message;
+use super::mutant::planted;
 use super::slot::{self, Local};
 use super::{Bus, Command, Reason, Takeover};
 
@@ -18,9 +19,8 @@ impl Takeover {
         }
         if done {
             slot.local = Local::Held;
-            slot.known = 0;
-            slot.over = 0;
             slot.unheard = false;
+            self.formers.remove(&set);
             self.commands.push_back(Command::Announce(set));
         } else {
             slot.local = Local::Free;
@@ -44,7 +44,7 @@ impl Takeover {
         if slot.local != Local::Probing || !running {
             return;
         }
-        if answered && !cfg!(mutant = "claim-though-answered") {
+        if answered && !planted("claim-though-answered") {
             slot.probe_at = Some(now + PROBE_INTERVAL);
         } else {
             self.add(set, Reason::Uncovered);
@@ -104,10 +104,11 @@ impl Takeover {
             return None;
         }
         let able = self.settings.node.able.contains(set);
+        let over = self.formers.get(&set).is_some_and(|former| former.over);
         match slot.local {
             Local::Held if slot.unheard && entry.losers.is_empty() => {
                 slot.unheard = false;
-                if !cfg!(mutant = "no-announce-after-merge") {
+                if !planted("no-announce-after-merge") {
                     self.commands.push_back(Command::Announce(set));
                 }
             }
@@ -115,7 +116,7 @@ impl Takeover {
                 slot.generation = entry.generation;
                 if slot.handed_over {
                     self.add(set, Reason::HandedOver);
-                } else if slot.is_over() {
+                } else if over {
                     self.add(set, Reason::HolderDead);
                 } else {
                     slot.local = Local::Probing;
@@ -123,7 +124,7 @@ impl Takeover {
                 }
             }
             // Its guardian has spoken while the wire was being asked.
-            Local::Probing if slot.is_over() => self.add(set, Reason::HolderDead),
+            Local::Probing if over => self.add(set, Reason::HolderDead),
             _ => {}
         }
         None
@@ -133,7 +134,7 @@ impl Takeover {
     fn release(&mut self, set: usize, generation: u64, reason: Reason) -> Option<u64> {
         let slot = &mut self.slots[set];
         let free = !matches!(slot.local, Local::Held | Local::Removing);
-        if (free || cfg!(mutant = "release-early")) && slot.released != Some(generation) {
+        if (free || planted("release-early")) && slot.released != Some(generation) {
             slot.released = Some(generation);
             slot.stop();
             return Some(generation);

@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::World;
+use super::host::QUESTION;
 use crate::takeover::Reason;
 
 impl World {
@@ -40,8 +41,11 @@ impl World {
             // A host that came into reach after the question could not answer it.
             let asked = silent.is_some_and(|asked| asked > met) && !other.connected;
             let unasked = reason == Reason::HolderDead && since > met;
+            // By a decision that is older than the other's question of the wire.
+            let age = host.takeover.decided_at(set).map(|at| self.now(index) - at);
+            let stale = age.is_some_and(|age| age >= QUESTION) && since > met;
             assert!(
-                !same_view && !asked && !unasked,
+                !same_view && !asked && !unasked && !stale,
                 "{place} adds set {set} ({reason:?}), which n{rival} has"
             );
         }

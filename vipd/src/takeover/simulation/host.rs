@@ -7,6 +7,7 @@ use super::bus::Delivery;
 use super::{GRACE, World};
 use crate::announce::Schedule;
 use crate::indices::Indices;
+use crate::takeover::mutant::planted;
 use crate::takeover::{Command, Takeover, WAKE_INTERVAL, released_for};
 
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -17,7 +18,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 const REPEAT: Duration = Duration::from_millis(200);
 
 /// The wire is asked for so long.
-const QUESTION: Duration = Duration::from_millis(30);
+pub(super) const QUESTION: Duration = Duration::from_millis(30);
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -361,7 +362,7 @@ impl World {
             host.takeover.handle_bus_lost(now);
         }
         self.hear(index, now);
-        if held_up.is_none() || cfg!(mutant = "stale-after-pause") {
+        if held_up.is_none() || planted("stale-after-pause") {
             self.hosts[index].fenced = false;
             return;
         }

@@ -71,6 +71,7 @@ fn failback_waits_for_its_time_or_for_a_hand() {
     }
 }
 
+/// 5.12.
 #[test]
 fn sets_that_are_not_the_same_in_all_files_stay_and_the_others_are_dealt() {
     let mut other = settings("b");

@@ -12,6 +12,9 @@ use super::{Daemon, unix_milliseconds};
 /// How often the program tells `covey.status` how it is, if nothing changes.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Bound: sets that a status names.
+const NAMED_MAX: usize = 64;
+
 /// What is wrong with nodes, and since when, in milliseconds since 1970.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
@@ -36,7 +39,10 @@ impl Daemon {
         self.note_troubles();
         let overview = self.takeover.overview();
         let sets = &overview.sets;
-        let uncovered = sets.iter().filter(|set| set.holder.is_none()).count();
+        let names = &self.config.sets;
+        let holds: Vec<String> = self.held.keys().map(|&set| names[set].name()).collect();
+        let uncovered = (0..sets.len()).filter(|&set| sets[set].holder.is_none());
+        let uncovered: Vec<String> = uncovered.map(|set| names[set].name()).collect();
         let status = json!({
             "program": "vipd",
             "host": self.node,
@@ -44,8 +50,10 @@ impl Daemon {
             "state": overview.phase,
             "nodes": overview.nodes.len(),
             "sets": sets.len(),
-            "held": self.held.len(),
-            "uncovered": uncovered,
+            "held": holds.len(),
+            "holds": &holds[..holds.len().min(NAMED_MAX)],
+            "uncovered": uncovered.len(),
+            "uncovered_sets": &uncovered[..uncovered.len().min(NAMED_MAX)],
             "sick": self.health.sick().unwrap_or_default(),
             "foreign": self.wires.foreign.len(),
         });

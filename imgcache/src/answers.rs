@@ -1,19 +1,23 @@
 //! What the program says about itself and its objects.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use imgcache::control::{Show, Site as SiteCount, Status};
+use imgcache::freshness;
 use imgcache::names::{self, FileName};
-use purges::Target;
+use imgcache::rules::Verdict;
+use purges::{Subject, Target};
 use serde_json::json;
 use unixproc::log;
 
 use crate::cache::Cache;
 use crate::config::{Config, Site};
+use crate::root::Found;
 use crate::shared::{Shared, now_ms};
 
 /// What there is about a URL, or about a file below the root.
@@ -53,9 +57,7 @@ pub(crate) fn show(shared: &Shared, what: &str) -> Result<Show, String> {
     };
     let url = format!("http://{site}{target}");
     let (state, metadata) = match &file {
-        Some(file) => cache
-            .show(&site, &target, file, &url)
-            .map_err(|error| error.to_string())?,
+        Some(file) => look(cache, &site, &target, file, &url).map_err(|error| error.to_string())?,
         None => ("absent", None),
     };
     let file = file.map(|file| cache.root.path().join(file).display().to_string());
@@ -65,6 +67,34 @@ pub(crate) fn show(shared: &Shared, what: &str) -> Result<Show, String> {
         state: state.to_owned(),
         metadata,
     })
+}
+
+/// What there is about a file: its state, and its metadata.
+fn look(
+    cache: &Cache,
+    site: &str,
+    target: &Target,
+    file: &str,
+    url: &str,
+) -> io::Result<(&'static str, Option<String>)> {
+    let object = match cache.root.find(file, url)? {
+        Found::Absent => return Ok(("absent", None)),
+        Found::Foreign => return Ok(("foreign", None)),
+        Found::Object(object) => object,
+    };
+    let tags = freshness::tags(&object.meta.headers);
+    let text = String::from_utf8_lossy(&object.meta.write()).replace('\r', "");
+    let subject = Subject {
+        site,
+        target,
+        tags: &tags,
+        number: object.meta.rule,
+    };
+    let state = match cache.lock().rules.judge(&subject) {
+        Verdict::Purged => "purged",
+        _ => "stored",
+    };
+    Ok((state, Some(text)))
 }
 
 /// The target of a file whose name was cut, from its metadata.

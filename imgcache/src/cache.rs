@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use imgcache::freshness::{self, Policy, Times, Use};
 use imgcache::http::{Headers, Response};
@@ -21,13 +21,14 @@ use crate::config::{OnIsolation, Site};
 use crate::entry::Entry;
 use crate::journal::Journal;
 use crate::root::{Found, Root};
+use crate::shared::now_ms;
 use crate::store::{Draft, Store};
 
 /// Bound: objects that are kept open.
 const OPEN_MAX: usize = 4096;
 
 /// How long a directory above may have another name before that is seen.
-const NAME_CHECK: Duration = Duration::from_secs(1);
+const NAME_CHECK_MS: u64 = 1000;
 
 /// While purges may be missed, an object is used for so long after it was validated.
 const ISOLATED_USE_MS: i64 = 10_000;
@@ -65,6 +66,8 @@ pub(crate) struct Cache {
     pub(crate) root: Arc<Root>,
     pub(crate) journal: Mutex<Journal>,
     inner: Mutex<Inner>,
+    /// Whether a thread makes room.
+    pub(crate) evicting: AtomicBool,
 }
 
 /// What the loops look at together.
@@ -89,8 +92,8 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 struct Open {
     entry: Arc<Entry>,
-    /// When its name was last looked at.
-    named_at: Instant,
+    /// When its name was last looked at, in milliseconds.
+    named_at: i64,
 }
 
 /// A fill that is under way, under the number of the last purge before its request was written.
@@ -155,6 +158,7 @@ impl Cache {
             root,
             journal: Mutex::new(journal),
             inner: Mutex::new(inner),
+            evicting: AtomicBool::new(false),
         })
     }
 
@@ -181,8 +185,9 @@ impl Cache {
         };
         match how {
             Some(how) => Lookup::Found(entry, how),
+            // Its file is deleted by the purge, or by the sweep.
             None => {
-                self.remove(&entry.object.path);
+                self.close(&entry.object.path);
                 Lookup::Absent
             }
         }
@@ -215,11 +220,10 @@ impl Cache {
 
     /// An object that is open and as it was; how it may be used, none if it is purged.
     fn hot(&self, place: Place, path: &str, now: i64) -> Option<(Arc<Entry>, Option<Use>)> {
-        let at = Instant::now();
         let inner = self.lock();
         let open = inner.open.get(path)?;
         let entry = Arc::clone(&open.entry);
-        let named = at.duration_since(open.named_at) < NAME_CHECK;
+        let named = now.abs_diff(open.named_at) < NAME_CHECK_MS;
         let meta = &entry.object.meta;
         let verdict = inner.judge(place, &entry.tags, meta.rule);
         let missed = inner.may_be_purged(meta.times.request, now);
@@ -231,7 +235,7 @@ impl Cache {
             return None;
         }
         if !named {
-            self.lock().is_named(path, at);
+            self.lock().is_named(path, now);
         }
         let how = match verdict {
             Verdict::Purged => None,
@@ -267,22 +271,6 @@ impl Cache {
         Some(entry)
     }
 
-    /// Does not keep an object open any more.
-    pub(crate) fn close(&self, file: &str) {
-        let closed = self.lock().forget(file);
-        // The last descriptor of a deleted file frees its blocks, and nobody is to wait for that.
-        drop(closed);
-    }
-
-    pub(crate) fn remove(&self, file: &str) -> bool {
-        let mut inner = self.lock();
-        let closed = inner.forget(file);
-        let removed = inner.store.remove(file);
-        drop(inner);
-        drop(closed);
-        removed
-    }
-
     /// Gives a complete body its place, unless it has been purged since it was asked for; whether
     /// it was stored.
     ///
@@ -314,18 +302,10 @@ impl Cache {
             false => selecting_hash(&text),
         };
         let url = place.url();
-        let mut path = file.clone();
-        let mut generation = rand::random();
-        if !vary.is_empty()
-            && let Ok(Found::Object(base)) = self.root.find(&file, &url)
-            && base.meta.vary() == vary
-        {
-            // A further variant; replacing the first one does not end the others.
-            generation = base.meta.generation;
-            if base.meta.selecting != selecting {
-                path = names::variant_of(&file, &text);
-            }
-        }
+        let (path, generation) = match vary.is_empty() {
+            true => (file, rand::random()),
+            false => self.place_of_variant(file, &url, &vary, &text),
+        };
         let meta = Meta {
             url,
             status: response.status,
@@ -344,6 +324,28 @@ impl Cache {
         drop(inner);
         drop(replaced);
         stored.map(|_| true)
+    }
+
+    /// The file of a variant, and its generation: that of the first one, if this is a further one.
+    fn place_of_variant(
+        &self,
+        file: String,
+        url: &str,
+        vary: &[String],
+        selecting: &[u8],
+    ) -> (String, u64) {
+        match self.root.find(&file, url) {
+            Ok(Found::Object(base)) if base.meta.vary() == vary => {
+                // Replacing the first one does not end the others.
+                let is_first = base.meta.selecting == selecting_hash(selecting);
+                let path = match is_first {
+                    true => file,
+                    false => names::variant_of(&file, selecting),
+                };
+                (path, base.meta.generation)
+            }
+            _ => (file, rand::random()),
+        }
     }
 
     /// Puts what a 304 says in place of what was stored; none if the object is gone or purged.
@@ -388,34 +390,6 @@ impl Cache {
         let entry = Arc::new(Entry::new(object, place.site.policy, body));
         inner.keep(Arc::clone(&entry));
         Some(entry)
-    }
-
-    /// What there is about a file, for people: its state, and its metadata.
-    pub(crate) fn show(
-        &self,
-        site: &str,
-        target: &Target,
-        file: &str,
-        url: &str,
-    ) -> io::Result<(&'static str, Option<String>)> {
-        Ok(match self.root.find(file, url)? {
-            Found::Absent => ("absent", None),
-            Found::Foreign => ("foreign", None),
-            Found::Object(object) => {
-                let tags = freshness::tags(&object.meta.headers);
-                let text = String::from_utf8_lossy(&object.meta.write()).replace('\r', "");
-                let subject = Subject {
-                    site,
-                    target,
-                    tags: &tags,
-                    number: object.meta.rule,
-                };
-                match self.lock().rules.judge(&subject) {
-                    Verdict::Purged => ("purged", Some(text)),
-                    _ => ("stored", Some(text)),
-                }
-            }
-        })
     }
 }
 
@@ -470,7 +444,7 @@ impl Inner {
         self.store.space.touch(&path);
         self.memory += entry.memory();
         self.order.push_back(path.clone());
-        let named_at = Instant::now();
+        let named_at = now_ms();
         self.open.insert(path, Open { entry, named_at });
         // Bound: both; the oldest goes first, and comes back if it is still wanted.
         while self.memory > self.memory_max || self.order.len() > OPEN_MAX {
@@ -482,9 +456,9 @@ impl Inner {
     }
 
     /// An object's name has been looked at. That it is used need not be noted more often than that.
-    fn is_named(&mut self, path: &str, at: Instant) {
+    fn is_named(&mut self, path: &str, now: i64) {
         if let Some(open) = self.open.get_mut(path) {
-            open.named_at = at;
+            open.named_at = now;
             self.store.space.touch(path);
         }
     }

@@ -1,7 +1,7 @@
 //! A client's connection: what was read of it, what is to be written to it.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,6 +101,8 @@ pub(crate) enum Phase {
 pub(crate) enum Source {
     /// It is in the output already, or there is none.
     Output,
+    /// These bytes, which are in memory.
+    Body(Arc<[u8]>, Range<u64>),
     /// A file, these bytes of it.
     Entry(Arc<Entry>, Range<u64>),
     /// The request to the origin, from here on, up to there if it is known.
@@ -288,11 +290,36 @@ impl Client {
     /// # Errors
     /// The client is gone.
     pub(crate) fn flush(&mut self, now: Instant) -> io::Result<bool> {
-        while self.written < self.output.len() {
-            match self.stream.write(&self.output[self.written..]) {
+        self.flush_with(&[], &mut (0..0), now)
+    }
+
+    /// Writes the output and these bytes of a body behind it, which are taken off the range, in one
+    /// system call if the socket takes all of it; whether it did.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(crate) fn flush_with(
+        &mut self,
+        body: &[u8],
+        range: &mut Range<u64>,
+        now: Instant,
+    ) -> io::Result<bool> {
+        loop {
+            let head = &self.output[self.written..];
+            let rest = &body[range.start as usize..range.end as usize];
+            let pieces = [IoSlice::new(head), IoSlice::new(rest)];
+            let written = match (head.is_empty(), rest.is_empty()) {
+                (true, true) => break,
+                (false, true) => self.stream.write(head),
+                _ => self.stream.write_vectored(&pieces),
+            };
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    self.written += count;
+                    let of_head = count.min(head.len());
+                    self.written += of_head;
+                    range.start += (count - of_head) as u64;
+                    self.sent += (count - of_head) as u64;
                     self.moved += count as u64;
                     self.deadline = now + PROGRESS;
                 }

@@ -39,6 +39,8 @@ pub(crate) enum Task {
     },
     /// Delete what is purged.
     Settle(Enforced),
+    /// Delete what was not used for long.
+    Evict,
 }
 
 /// The threads.
@@ -101,6 +103,7 @@ fn work(receiver: &Mutex<Receiver<Task>>, waiting: &AtomicUsize, cache: &Cache) 
                 let _ = entry.object.read_through(bytes);
                 reply.send(Content::Warmed);
             }
+            Task::Evict => cache.evict(),
             Task::Settle(enforced) => {
                 if let Err(error) = cache.settle(enforced) {
                     log::error("write-failed", &[("file", &"#rules"), ("error", &error)]);

@@ -149,28 +149,9 @@ impl Server {
         if let (Some(entry), 200) = (fetch.compares.take(), response.status) {
             self.take_comparison(place, &entry, &response, fetch.times, number);
         }
-        if let Some(entry) = fetch.validates.clone() {
-            if response.status == 304 {
-                let fresh = self.shared.cache.refresh(
-                    place,
-                    &entry,
-                    &response.headers,
-                    fetch.times,
-                    number,
-                );
-                fetch.outcome = match fresh {
-                    Some(entry) => Outcome::Stored(entry, "fwd=stale; fwd-status=304"),
-                    // Deleted or purged meanwhile: it is a miss.
-                    None => Outcome::Again,
-                };
-                fetch.response = Some(response);
-                return self.end_flight(id, fetch);
-            }
-            if response.status >= 500 && self.may_use_on_error(place, &entry, false) {
-                fetch.outcome = Outcome::Stored(entry, "hit; detail=stale-if-error");
-                fetch.response = Some(response);
-                return self.end_flight(id, fetch);
-            }
+        if self.take_validation(fetch, place, &response, number) {
+            fetch.response = Some(response);
+            return self.end_flight(id, fetch);
         }
         let storing = match fetch.key {
             Some(_) => freshness::may_store(&request, &response, site.policy),
@@ -197,6 +178,32 @@ impl Server {
         self.wake(fetch);
     }
 
+    /// Whether the response says what to do with the object that was validated: to use it.
+    fn take_validation(
+        &mut self,
+        fetch: &mut Fetch,
+        place: Place,
+        response: &Response,
+        number: u64,
+    ) -> bool {
+        let Some(entry) = fetch.validates.clone() else {
+            return false;
+        };
+        let (cache, headers) = (&self.shared.cache, &response.headers);
+        fetch.outcome = match response.status {
+            304 => match cache.refresh(place, &entry, headers, fetch.times, number) {
+                Some(entry) => Outcome::Stored(entry, "fwd=stale; fwd-status=304"),
+                // Deleted or purged meanwhile: it is a miss.
+                None => Outcome::Again,
+            },
+            500.. if self.may_use_on_error(place, &entry, false) => {
+                Outcome::Stored(entry, "hit; detail=stale-if-error")
+            }
+            _ => return false,
+        };
+        true
+    }
+
     fn begin_storing(&mut self, fetch: &mut Fetch, response: &Response) -> Outcome {
         let length = match response.framing {
             Framing::Empty => Some(0),
@@ -204,6 +211,9 @@ impl Server {
             Framing::Chunked | Framing::Close => None,
         };
         let created = self.shared.cache.lock().store.create(length);
+        if self.shared.cache.wants_eviction() && self.shared.disk.submit(Task::Evict).is_err() {
+            self.shared.cache.give_up_eviction();
+        }
         match created {
             Ok(Some(draft)) => {
                 fetch.spool.draft = Some(draft);

@@ -27,6 +27,7 @@ mod network;
 mod orders;
 mod origins;
 mod purging;
+mod removal;
 mod respond;
 mod root;
 mod send;

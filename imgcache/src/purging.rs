@@ -113,14 +113,8 @@ impl Cache {
             variants.extend(found.map(|name| format!("{directory}/{name}")));
         }
         variants.retain(|file| remover.remove(file));
-        let mut inner = self.lock();
-        let mut closed = Vec::new();
-        for file in files.iter().chain(&variants) {
-            closed.extend(inner.forget(file));
-            inner.store.space.remove(file);
-        }
-        drop(inner);
-        drop(closed);
+        let gone = files.iter().chain(&variants).map(String::as_str);
+        self.note_removed(&gone.collect::<Vec<&str>>());
         count + variants.len() as u64
     }
 
@@ -161,7 +155,7 @@ impl Cache {
         if useless {
             self.remove(&seen.path);
             if let Some((directory, _)) = seen.path.rsplit_once('/') {
-                self.lock().store.remove_empty(directory);
+                self.remove_empty(directory);
             }
         }
     }

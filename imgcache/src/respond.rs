@@ -8,11 +8,11 @@ use std::sync::Arc;
 use imgcache::conditional::{self, Selection};
 use imgcache::date;
 use imgcache::freshness::Stored;
-use imgcache::http::{Framing, Headers, Reject, reason, write_line};
+use imgcache::http::{Framing, Headers, Reject, Response, reason, write_line};
 
 use crate::client::{Client, Phase, Source};
 use crate::entry::{Entry, SURROGATE};
-use crate::fetch::Outcome;
+use crate::fetch::{Fetch, Outcome};
 use crate::serve::How;
 use crate::server::Server;
 
@@ -44,24 +44,7 @@ impl Server {
             Framing::Length(length) => Some(length),
             Framing::Chunked | Framing::Close => None,
         };
-        let mut headers = response.headers.clone();
-        headers.remove_hop_by_hop();
-        SURROGATE.iter().for_each(|name| headers.remove(name));
-        let mut how = format!("fwd={}; fwd-status={}", fetch.why, response.status);
-        if shared {
-            how.push_str(if fetch.stored { "; stored" } else { "" });
-            how.push_str(if collapsed { "; collapsed" } else { "" });
-            let stored = Stored {
-                status: response.status,
-                headers: &headers,
-                times: fetch.times,
-            };
-            let age = stored.age(self.now_ms);
-            headers.remove("age");
-            headers.push("Age", age.to_string());
-        } else if let Outcome::Private(detail) = fetch.outcome {
-            how.push_str(&format!("; detail={detail}"));
-        }
+        let (mut headers, how) = describe(fetch, response, collapsed, self.now_ms);
         let selection = match (shared && response.status == 200, length) {
             (true, Some(length)) => {
                 conditional::select(&request.headers, &headers, length, self.now_ms / 1000)
@@ -108,6 +91,31 @@ impl Server {
             write_log_line(&mut self.lines, client, self.now_ms / 1000);
         }
     }
+}
+
+/// The headers of a response that is passed on, and what Cache-Status says about it.
+fn describe(fetch: &Fetch, response: &Response, collapsed: bool, now_ms: i64) -> (Headers, String) {
+    let mut headers = response.headers.clone();
+    headers.remove_hop_by_hop();
+    SURROGATE.iter().for_each(|name| headers.remove(name));
+    let mut how = format!("fwd={}; fwd-status={}", fetch.why, response.status);
+    match fetch.outcome {
+        Outcome::Shared => {
+            how.push_str(if fetch.stored { "; stored" } else { "" });
+            how.push_str(if collapsed { "; collapsed" } else { "" });
+            let stored = Stored {
+                status: response.status,
+                headers: &headers,
+                times: fetch.times,
+            };
+            let age = stored.age(now_ms);
+            headers.remove("age");
+            headers.push("Age", age.to_string());
+        }
+        Outcome::Private(detail) => how.push_str(&format!("; detail={detail}")),
+        _ => {}
+    }
+    (headers, how)
 }
 
 /// Answers with an error of our own, and closes.
@@ -201,14 +209,7 @@ pub(crate) fn answer_entry(client: &mut Client, entry: &Arc<Entry>, how: How, no
     end_head(client);
     client.phase = Phase::Sending(match &entry.body {
         _ if request.method == "HEAD" || range.is_empty() => Source::Output,
-        Some(body) => {
-            // Head and body in one system call.
-            client
-                .output
-                .extend_from_slice(&body[range.start as usize..range.end as usize]);
-            client.sent += range.end - range.start;
-            Source::Output
-        }
+        Some(body) => Source::Body(Arc::clone(body), range),
         None => Source::Entry(Arc::clone(entry), range),
     });
 }

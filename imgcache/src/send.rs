@@ -24,6 +24,14 @@ impl Server {
         if client.fetch.is_some() && !self.upload(client) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if let Phase::Sending(Source::Body(body, range)) = &client.phase {
+            let (body, mut rest) = (Arc::clone(body), range.clone());
+            if client.flush_with(&body, &mut rest, self.now)? {
+                return Ok(Progress::Done);
+            }
+            client.phase = Phase::Sending(Source::Body(body, rest));
+            return Ok(Progress::Blocked);
+        }
         loop {
             if !client.flush(self.now)? {
                 return Ok(Progress::Blocked);
@@ -35,7 +43,7 @@ impl Server {
                 return Ok(Progress::Done);
             };
             match source {
-                Source::Output => return Ok(Progress::Done),
+                Source::Output | Source::Body(..) => return Ok(Progress::Done),
                 Source::Entry(entry, range) => {
                     let (entry, mut rest) = (Arc::clone(entry), range.clone());
                     if rest.start >= client.warm_until {

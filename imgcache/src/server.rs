@@ -181,7 +181,7 @@ impl Server {
 
     fn timeout(&self) -> Duration {
         match self.ready.is_empty() {
-            true => self.tick_at.saturating_duration_since(Instant::now()),
+            true => self.tick_at.saturating_duration_since(self.now),
             false => Duration::ZERO,
         }
     }

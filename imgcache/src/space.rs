@@ -22,6 +22,9 @@ const NAMES_MAX: usize = 2 << 30;
 /// of the others.
 const GARBAGE_MIN: usize = 1 << 20;
 
+/// At most so many bytes are kept free.
+const FREE_MAX: u64 = 64 << 20;
+
 /// The parent of what is at the top.
 const TOP: u32 = u32::MAX;
 
@@ -257,6 +260,12 @@ impl Space {
         components.join("/")
     }
 
+    /// Whether there is less free than should be, so that what comes need not wait for deletions.
+    pub(crate) fn is_tight(&self) -> bool {
+        let free = (self.limit / 64).min(FREE_MAX);
+        self.used().saturating_add(free) > self.limit
+    }
+
     /// Reserves bytes; false if something has to be deleted first.
     pub(crate) fn reserve(&mut self, bytes: u64) -> bool {
         let fits = self.used().saturating_add(bytes) <= self.limit;
@@ -310,6 +319,9 @@ mod tests {
         let mut space = Space::new(10 * BLOCK, 3 * BLOCK);
         assert!(space.reserve(5 * BLOCK));
         assert!(!space.reserve(2 * BLOCK + 1));
+        assert!(!space.is_tight());
+        assert!(space.reserve(2 * BLOCK) && space.is_tight());
+        space.release(2 * BLOCK);
         space.release(5 * BLOCK);
         space.set("h", BLOCK, true);
         space.see("h/a", 2 * BLOCK, false);

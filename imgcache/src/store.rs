@@ -178,29 +178,36 @@ impl Store {
     }
 
     /// Deletes an object; whether there was one.
-    pub(crate) fn remove(&mut self, path: &str) -> bool {
+    fn remove(&mut self, path: &str) -> bool {
         self.space.remove(path);
         self.root.remove(path)
     }
 
     /// Deletes a directory if it is empty; those above it too.
-    pub(crate) fn remove_empty(&mut self, mut directory: &str) {
+    fn remove_empty(&mut self, mut directory: &str) {
         while self.root.remove_directory(directory) {
             self.space.remove(directory);
             directory = directory.rsplit_once('/').map_or("", |(above, _)| above);
         }
     }
 
-    /// Reserves bytes, deleting what was not used for long.
+    /// Takes note of an object that was deleted to make room, if it was there.
+    pub(crate) fn count_eviction(&mut self, victim: &str, removed: bool) {
+        if removed {
+            let site = victim.split('/').next().unwrap_or_default();
+            *self.evictions.entry(site.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Reserves bytes, deleting what was not used for long: where more comes at once than is kept
+    /// free, see [`Space::is_tight`].
     fn reserve(&mut self, bytes: u64) -> bool {
         while !self.space.reserve(bytes) {
             let Some(victim) = self.space.victim() else {
                 return false;
             };
-            if self.remove(&victim) {
-                let site = victim.split('/').next().unwrap_or_default();
-                *self.evictions.entry(site.to_owned()).or_default() += 1;
-            }
+            let removed = self.remove(&victim);
+            self.count_eviction(&victim, removed);
             if let Some((directory, _)) = victim.rsplit_once('/') {
                 self.remove_empty(directory);
             }

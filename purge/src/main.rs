@@ -7,6 +7,7 @@
 mod args;
 mod report;
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead as _, Read as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ use crate::report::Report;
 
 /// Bound: commands of one message, as long as our tools send.
 const MESSAGE_BYTES: usize = 131_072;
+
+/// Bound: messages that are not confirmed yet.
+const UNDER_WAY_MAX: usize = 4;
 
 /// Bound: bytes that are read from stdin.
 const LIST_BYTES: u64 = 256 << 20;
@@ -51,8 +55,10 @@ fn run() -> Result<u8, Failure> {
     let mut report = Report::default();
     let mut purger = Purger::connect(&args, address, deadline)?;
     for message in messages(&commands) {
-        purger.purge(&args, message.as_bytes(), deadline, &mut report)?;
+        purger.make_room(UNDER_WAY_MAX - 1, deadline, &mut report)?;
+        purger.send(message.as_bytes())?;
     }
+    purger.make_room(0, deadline, &mut report)?;
     if args.no_wait {
         return Ok(exit::DONE);
     }
@@ -94,8 +100,15 @@ fn messages(commands: &[String]) -> Vec<String> {
 /// The session, a member of the caches' group.
 struct Purger {
     session: Session,
+    group: Name,
     members: Vec<Name>,
     number: u16,
+    /// When the first message was sent.
+    begun: Option<Instant>,
+    /// Whether nobody waits for confirmations.
+    no_wait: bool,
+    /// Messages whose fate is not known everywhere, the oldest first.
+    under_way: VecDeque<Waiting>,
 }
 
 impl Purger {
@@ -110,66 +123,81 @@ impl Purger {
         let own = session.private_group();
         let mut purger = Purger {
             session,
+            group: args.group.name(),
             members: Vec::new(),
             number: rand::random(),
+            begun: None,
+            no_wait: args.no_wait,
+            under_way: VecDeque::new(),
         };
         while !purger.members.contains(&own) {
-            match purger.receive(deadline)? {
-                Some(Event::Membership(membership)) if membership.group == args.group.name() => {
-                    purger.members = membership.members;
-                }
-                Some(_) => {}
-                None => return Err(fatal("no membership in time".to_owned())),
+            if purger.receive(deadline)?.is_none() {
+                return Err(fatal("no membership in time".to_owned()));
             }
         }
         Ok(purger)
     }
 
-    /// Sends one message, and waits until the fate of every cache is known or the time is over.
-    fn purge(
-        &mut self,
-        args: &Args,
-        message: &[u8],
-        deadline: Instant,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+    /// Sends one message; what becomes of it is told by [`make_room`](Self::make_room).
+    fn send(&mut self, message: &[u8]) -> Result<(), Failure> {
         self.number = self.number.wrapping_add(1);
-        let group = args.group.name();
-        let members = std::mem::take(&mut self.members);
-        let mut waiting = Waiting::new(
-            self.session.private_group(),
-            group,
-            self.number,
-            members,
-            Instant::now(),
-        );
+        let (own, members) = (self.session.private_group(), self.members.clone());
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        let waiting = Waiting::new(own, self.group, self.number, members, begun);
         let sent = self
             .session
-            .multicast(Service::Agreed, &[group], self.number, message);
+            .multicast(Service::Agreed, &[self.group], self.number, message);
         sent.map_err(|error| Failure::new(exit::USAGE, error))?;
-        let is_over = |waiting: &Waiting| match args.no_wait {
-            true => waiting.is_delivered(),
-            false => waiting.is_done(),
-        };
-        while !is_over(&waiting) {
-            match self.receive(deadline)? {
-                Some(event) => waiting.handle(&event, Instant::now()),
-                None if waiting.is_delivered() => break,
-                None => {
-                    return Err(Failure::new(
-                        exit::USAGE,
-                        "the purge was not ordered in time",
-                    ));
-                }
-            }
-        }
-        self.members = waiting.members().to_vec();
-        report.add(&waiting.caches);
+        self.under_way.push_back(waiting);
         Ok(())
     }
 
+    /// Waits until no more than so many messages are under way, or the time is over: then what is
+    /// known is reported.
+    fn make_room(
+        &mut self,
+        count: usize,
+        deadline: Instant,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        while let Some(oldest) = self.under_way.front()
+            && self.under_way.len() > count
+        {
+            let delivered = oldest.is_delivered();
+            let is_over = oldest.is_done() || (self.no_wait && delivered);
+            if !is_over && self.receive(deadline)?.is_some() {
+                continue;
+            }
+            if !delivered {
+                let late = "the purge was not ordered in time";
+                return Err(Failure::new(exit::USAGE, late));
+            }
+            if let Some(oldest) = self.under_way.pop_front() {
+                report.add(&oldest.caches);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next event; none if the time is over.
+    fn receive(&mut self, deadline: Instant) -> Result<Option<()>, Failure> {
+        let Some(event) = self.next_event(deadline)? else {
+            return Ok(None);
+        };
+        let now = Instant::now();
+        self.under_way
+            .iter_mut()
+            .for_each(|waiting| waiting.handle(&event, now));
+        if let Event::Membership(membership) = event
+            && membership.group == self.group
+        {
+            self.members = membership.members;
+        }
+        Ok(Some(()))
+    }
+
     /// The next event; none if the time is over.
-    fn receive(&mut self, deadline: Instant) -> Result<Option<Event>, Failure> {
+    fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>, Failure> {
         let fatal = |error: ReceiveError| Failure::new(exit::USAGE, error);
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -28,7 +28,8 @@ struct Line<'a> {
 }
 
 impl Report {
-    /// Adds what has become of one message: the worst counts, times add up.
+    /// Adds what has become of one message: the worst fate and the latest time
+    /// count.
     pub(crate) fn add(&mut self, caches: &BTreeMap<Name, Fate>) {
         for (name, fate) in caches {
             let old = self
@@ -38,7 +39,7 @@ impl Report {
             if let (Fate::Confirmed(time, count), Fate::Confirmed(more, deleted)) =
                 (&mut *old, fate)
             {
-                *time += *more;
+                *time = (*time).max(*more);
                 *count += deleted;
             } else if !matches!(fate, Fate::Confirmed(..)) {
                 *old = fate.clone();
@@ -109,7 +110,7 @@ mod tests {
         report.add(&BTreeMap::from([(name, confirmed.clone())]));
         report.add(&BTreeMap::from([(name, confirmed.clone())]));
         assert!(report.is_good(1) && !report.is_good(2));
-        assert_eq!(report.text(), "#ic1#web1 confirmed in 4.0 ms, 6 deleted\n");
+        assert_eq!(report.text(), "#ic1#web1 confirmed in 2.0 ms, 6 deleted\n");
         report.add(&BTreeMap::from([(name, Fate::Gone)]));
         report.add(&BTreeMap::from([(name, confirmed)]));
         assert!(!report.is_good(1));

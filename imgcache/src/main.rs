@@ -2,8 +2,8 @@
 //!
 //! `daemon` is the thread around the loops, `orders` are the purges that it carries out. `server` is a loop, `client` and `fetch` are its
 //! connections; `serve`, `respond` and `send` answer requests, `forward` makes those to `origins`,
-//! `fill` stores responses. `cache` knows what is stored, `purging` deletes it, `store` has it
-//! within `space`, `root` has the files, `disk` waits for them, `walk` looks through them.
+//! of which `health` knows, `fill` stores responses. `cache` knows what is stored, `purging` and
+//! `removal` delete it, `store` has it within `space`, `root` has the files, `disk` waits for them, `walk` looks through them.
 //! `bus` hears purges, and those that were missed.
 
 #![forbid(unsafe_code)]

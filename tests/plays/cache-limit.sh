@@ -38,6 +38,8 @@ until_true 30 'the cache serves' get /start.gif
 python3 "$plays/churn.py" 127.0.0.1 $site "$seconds" "$seed" >"$scratch/churn.out" 2>"$scratch/churn.err" &
 churn=$!
 
+# stands: all its threads are stopped.
+stands() { ! grep -qv ') T ' /proc/$cache/task/*/stat; }
 most=0 looks=0 removed=0 restarts=0
 while kill -0 $churn 2>/dev/null; do
     case $((RANDOM % 60)) in
@@ -56,6 +58,7 @@ while kill -0 $churn 2>/dev/null; do
     esac
     # It stands still while it is looked at: a file that is moved must not be counted twice.
     kill -STOP $cache
+    until_true 20 'the cache stands still' stands
     used=$(du -sk "$root" | cut -f 1)
     kill -CONT $cache
     [ "$used" -le "$most" ] || most=$used

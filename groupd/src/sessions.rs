@@ -4,10 +4,11 @@
 //! nothing is read from any socket while the daemon does not pull. So when the ring takes no more,
 //! clients are held back by their own sockets, each in its place in the line.
 
+mod handshakes;
+mod queues;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
-use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use group::handshake::{Reject, STEP_TIMEOUT};
@@ -29,8 +30,6 @@ use crate::stream::Stream;
 const READ_BYTES: usize = 256 << 10;
 /// Reads of one session before the others have their turn.
 const READS_PER_TURN: u32 = 1;
-/// Output of one turn before it is written.
-const PAGE_BYTES: usize = 256 << 10;
 /// Connections that may be in their handshake; beyond it the oldest goes.
 const HANDSHAKES_MAX: usize = 4096;
 
@@ -240,18 +239,6 @@ impl Sessions {
             .min()
     }
 
-    /// Ends the handshakes that take too long.
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        if self.held_since.is_some() {
-            return;
-        }
-        while let Some((time, id)) = self.oldest_handshake()
-            && time <= now
-        {
-            self.end_handshake(id, "handshake-timeout");
-        }
-    }
-
     /// Says that the ring takes nothing now: until the next [`poll`](Self::poll) no handshake is
     /// ended for taking too long.
     pub(crate) fn hold(&mut self, now: Time) {
@@ -322,169 +309,9 @@ impl Sessions {
         }
     }
 
-    /// Does what a handshake, or the end of a session, asks for.
-    fn handshake_step(&mut self, id: SessionId, step: Step, now: Time) -> Option<Event> {
-        match step {
-            Step::Name(wanted) => {
-                let Some(name) = self.choose_name(id, wanted) else {
-                    self.close(id, "name-in-use", Some(Reject::NotUnique));
-                    return None;
-                };
-                self.names.insert(name, id);
-                self.deadlines.push_back((now + STEP_TIMEOUT, id, true));
-                let next = self.get(id).map(|session| session.admit(name))?;
-                return self.handshake_step(id, next, now);
-            }
-            Step::Reply(reply) => self.send_bytes(&[id], &reply),
-            Step::Known { name, membership } => {
-                return Some(Event::Named {
-                    id,
-                    name,
-                    membership,
-                });
-            }
-            Step::Over { reason, reply } => self.close(id, reason, reply),
-            Step::Idle | Step::Later | Step::Request(..) => {}
-        }
-        None
-    }
-
-    /// A name that is free: the one wanted, or an invented one as Spread invents them.
-    fn choose_name(&mut self, id: SessionId, wanted: Option<PrivateName>) -> Option<PrivateName> {
-        if let Some(name) = wanted {
-            return (!self.names.contains_key(&name)).then_some(name);
-        }
-        let fd = self.get(id)?.stream.as_raw_fd();
-        // Bound: names have nine characters, and the table is far smaller than what they can say.
-        loop {
-            let mut name = format!("r{}-{fd}", rand::random_range(0..9999));
-            name.truncate(9);
-            let name: PrivateName = name.parse().ok()?;
-            if !self.names.contains_key(&name) {
-                return Some(name);
-            }
-        }
-    }
-
-    /// Tells a client that its session is open.
-    pub(crate) fn open(&mut self, id: SessionId) {
-        let Some(session) = self.get(id) else { return };
-        let reply = session.open();
-        let private_group = session.private_group();
-        self.handshaking -= 1;
-        self.send_bytes(&[id], &reply);
-        // Messages may have come right behind the handshake.
-        self.enter_line(id);
-        log::info("session-opened", &[("session", &private_group)]);
-    }
-
-    /// Puts off a session whose name is not free yet in the groups.
-    pub(crate) fn keep_waiting(&mut self, id: SessionId, name: PrivateName, membership: bool) {
-        self.waiting.push_back((id, name, membership));
-    }
-
-    /// Lets [`poll`](Self::poll) announce those again that had to wait: names may be free now.
-    pub(crate) fn retry_waiting(&mut self) {
-        self.announced.append(&mut self.waiting);
-    }
-
     /// Lets a session's next join or leave wait for what its last one makes the daemons write.
     pub(crate) fn charge(&mut self, now: Time, id: SessionId, bytes: u64) {
         self.changes.charge(now, id, bytes);
-    }
-
-    /// Queues a message for sessions: `encode` writes it, once.
-    pub(crate) fn send(&mut self, to: &[SessionId], encode: impl FnOnce(&mut Vec<u8>)) {
-        let message = self.page.append(encode);
-        for &id in to {
-            self.push(id, message.clone());
-        }
-        if self.page.len() >= PAGE_BYTES {
-            self.flush();
-        }
-    }
-
-    fn send_bytes(&mut self, to: &[SessionId], bytes: &[u8]) {
-        self.send(to, |page| page.extend_from_slice(bytes));
-    }
-
-    fn push(&mut self, id: SessionId, message: Range<usize>) {
-        let Some(session) = self.get(id) else { return };
-        let first = session.output.push(message);
-        self.counters.delivered += 1;
-        if first {
-            self.touched.push(id);
-        }
-    }
-
-    /// Ends the turn: writes what sockets take, and disconnects who reads too slowly.
-    pub(crate) fn flush(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        for id in touched.drain(..) {
-            self.flush_one(id);
-        }
-        self.touched = touched;
-        self.page.clear();
-        while self.page.kept_bytes() > self.bounds.queue_bytes {
-            let largest = self
-                .table
-                .iter()
-                .max_by_key(|(_, (_, s))| s.output.queued_bytes());
-            let Some((_, &(id, _))) = largest else { break };
-            self.counters.evicted += 1;
-            self.close_slow(id, "all-queues-full");
-        }
-    }
-
-    fn flush_one(&mut self, id: SessionId) {
-        let Some((_, session)) = self
-            .table
-            .get_mut(place(id))
-            .filter(|(there, _)| *there == id)
-        else {
-            return;
-        };
-        let before = session.output.queued_bytes();
-        let result = session.output.flush(&mut session.stream, &mut self.page);
-        let after = session.output.queued_bytes();
-        self.queued_bytes = self.queued_bytes + after - before;
-        if result.is_err() {
-            // What it has sent before it went may still be read: the end of its input ends it.
-            session.output.give_up();
-            self.queued_bytes -= after;
-            session.mark_readable(true);
-            self.enter_line(id);
-        } else if after > self.bounds.session_queue_bytes {
-            self.counters.slow += 1;
-            self.close_slow(id, "queue-full");
-        } else if after > self.bounds.session_queue_bytes / 2 {
-            self.laggards.insert(id);
-        }
-    }
-
-    /// Whether a session lags behind for which the ring should wait.
-    pub(crate) fn is_congested(&mut self, now: Time) -> bool {
-        let (table, low) = (&self.table, self.bounds.session_queue_bytes / 8);
-        self.laggards.is_worth_waiting(now, |id| {
-            let (_, session) = table.get(place(id)).filter(|(there, _)| *there == id)?;
-            (session.output.queued_bytes() > low).then(|| session.output.written_bytes())
-        })
-    }
-
-    fn close_slow(&mut self, id: SessionId, reason: &str) {
-        if let Some(session) = self.get(id) {
-            let name = session.private_group();
-            let queued = session.output.queued_bytes();
-            log::warning(
-                "slow-session",
-                &[
-                    ("session", &name),
-                    ("reason", &reason),
-                    ("queued-bytes", &queued),
-                ],
-            );
-        }
-        self.close(id, "slow", None);
     }
 
     /// Ends a session: its queue is dropped, its name is free.
@@ -533,24 +360,6 @@ impl Sessions {
         for id in ids {
             self.close(id, "stopping", None);
         }
-    }
-
-    /// The handshake whose step has to be done first; forgets the deadlines of those that are done.
-    fn oldest_handshake(&mut self) -> Option<(Time, SessionId)> {
-        while let Some(&(time, id, named)) = self.deadlines.front() {
-            let same_step =
-                |session: &mut Session| !session.is_open() && session.name().is_some() == named;
-            if self.get(id).is_some_and(same_step) {
-                return Some((time, id));
-            }
-            self.deadlines.pop_front();
-        }
-        None
-    }
-
-    fn end_handshake(&mut self, id: SessionId, reason: &str) {
-        let reply = self.get(id).and_then(|session| session.give_up());
-        self.close(id, reason, reply);
     }
 
     fn get(&mut self, id: SessionId) -> Option<&mut Session> {

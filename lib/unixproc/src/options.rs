@@ -40,6 +40,8 @@ fn gnu<T: CommandFactory>() -> clap::Command {
         .args_override_self(true)
         .infer_long_args(true)
         .disable_help_subcommand(true)
+        // Who gives no subcommand is told so, on stderr.
+        .arg_required_else_help(false)
         .help_template(HELP)
 }
 
@@ -57,6 +59,28 @@ mod tests {
         socket: Option<String>,
         #[command(flatten)]
         daemon: Options,
+    }
+
+    /// asks things
+    #[derive(Debug, Parser)]
+    #[command(name = "thingctl")]
+    struct Tool {
+        #[command(subcommand)]
+        _command: Question,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Question {
+        Status,
+    }
+
+    #[test]
+    fn a_missing_subcommand_is_wrong_usage() {
+        assert!(parse::<Tool>(["thingctl", "status"]).is_ok());
+        let error = parse::<Tool>(["thingctl"]).unwrap_err();
+        let text = error.to_string();
+        let said = text.starts_with("error: 'thingctl' requires a subcommand");
+        assert!(said && error.use_stderr(), "{text}");
     }
 
     fn parsed(line: &str) -> Result<Args, String> {

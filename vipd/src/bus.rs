@@ -1,43 +1,15 @@
-//! The session with groupd: opened again when it is lost, its events as the daemon wants them.
+//! The session with groupd, with the names that the guardian needs.
 
-use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use group::{
-    Address, ConnectError, Event, GroupName, Name, Options, PrivateName, ReceiveError, Service,
-    Session,
-};
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use unixproc::log;
-
-/// Connecting may hold up the program for so long: less than the silence that its guardian waits
-/// for.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(150);
-
-/// The first pause between attempts to connect.
-const BACKOFF_FIRST: Duration = Duration::from_millis(20);
+use group::{Address, GroupName, Link, Name, Options, Received, Service};
+use mio::{Registry, Token, event};
 
 /// The daemon's session.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    options: Options,
+    link: Link,
     group: GroupName,
-    token: Token,
-    session: Option<Session>,
-    /// Whether the session may have something to read.
-    readable: bool,
-    retry_at: Instant,
-    backoff: Duration,
-    backoff_max: Duration,
-    /// Whether the daemon's absence has been logged.
-    reported: bool,
-}
-
-/// What the bus has for the daemon.
-pub(crate) enum Received {
-    Event(Event),
-    Lost,
 }
 
 impl Bus {
@@ -45,109 +17,51 @@ impl Bus {
     pub(crate) fn new(
         address: Address,
         group: GroupName,
-        backoff_max: Duration,
+        pause_max: Duration,
         token: Token,
     ) -> Bus {
         let mut options = Options::new(address);
         options.membership = true;
-        options.timeout = CONNECT_TIMEOUT;
-        Bus {
-            options,
-            group,
-            token,
-            session: None,
-            readable: false,
-            retry_at: Instant::now(),
-            backoff: BACKOFF_FIRST,
-            backoff_max,
-            reported: false,
-        }
+        // Without a name of its own each session has one that no other had: a guardian speaks of
+        // one session, and of no later one.
+        let mut link = Link::new(options, b"v", token, Instant::now());
+        link.set_pause_max(pause_max);
+        Bus { link, group }
     }
 
-    /// When the next attempt to connect is due, if there is no session.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.session.is_none().then_some(self.retry_at)
+    /// When [`connect`](Self::connect) is due, unless an event comes before.
+    pub(crate) fn connect_at(&self) -> Option<Instant> {
+        self.link.connect_at()
     }
 
     /// The session's own name.
     pub(crate) fn own_name(&self) -> Option<Name> {
-        self.session.as_ref().map(Session::private_group)
+        self.link.private_group()
     }
 
     /// Whether there may be something to read at once.
     pub(crate) fn is_readable(&self) -> bool {
-        self.readable && self.session.is_some()
+        self.link.is_readable()
     }
 
     /// Takes note of an event of the session's descriptor.
-    pub(crate) fn handle_event(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
-        if writable && let Some(session) = &mut self.session {
-            // A session that is lost is noticed when it is read.
-            let _ = session.flush();
-        }
+    pub(crate) fn handle_event(&mut self, event: &event::Event) {
+        self.link.handle_event(event);
     }
 
-    /// Opens the session if it is due, and joins the group.
+    /// Goes on with opening the session if there is none, and joins the group.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.session.is_some() || now < self.retry_at {
-            return;
+        if self.link.connect(registry, now)
+            && let Some(session) = self.link.session()
+        {
+            // A session that is lost is noticed when it is read.
+            let _ = session.join(self.group);
         }
-        self.options.name = session_name();
-        match self.try_connect(registry) {
-            Ok(session) => {
-                let fields: log::Fields = &[
-                    ("bus", &self.options.address),
-                    ("session", &session.private_group()),
-                ];
-                log::notice("connected", fields);
-                self.session = Some(session);
-                // What came along with the handshake is not announced.
-                self.readable = true;
-                self.reported = false;
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.reported, true) {
-                    let fields: log::Fields = &[("bus", &self.options.address), ("error", &error)];
-                    log::warning("bus-unreachable", fields);
-                }
-                self.back_off();
-            }
-        }
-    }
-
-    fn try_connect(&self, registry: &Registry) -> Result<Session, ConnectError> {
-        let mut session = Session::connect(self.options.clone())?;
-        session.set_nonblocking(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&session.as_raw_fd()), self.token, interest)?;
-        // A session that is lost is noticed when it is read.
-        let _ = session.join(self.group);
-        Ok(session)
     }
 
     /// The next thing that has come; none until there is more.
-    pub(crate) fn receive(&mut self) -> Option<Received> {
-        while self.readable {
-            let session = self.session.as_mut()?;
-            match session.try_receive() {
-                Ok(Some(event)) => {
-                    // Only now the session is known to be of use.
-                    self.backoff = BACKOFF_FIRST;
-                    return Some(Received::Event(event));
-                }
-                Ok(None) => self.readable = false,
-                Err(ReceiveError::Membership(error)) => {
-                    log::warning("bad-message", &[("error", &error)]);
-                }
-                Err(error) => {
-                    log::warning("bus-lost", &[("error", &error)]);
-                    self.drop_session();
-                    return Some(Received::Lost);
-                }
-            }
-        }
-        None
+    pub(crate) fn receive(&mut self, now: Instant) -> Option<Received> {
+        self.link.receive(now)
     }
 
     /// Sends to the group, in the one order; false if the session is lost by that.
@@ -157,41 +71,18 @@ impl Bus {
 
     /// Sends to a group with a type of message; false if the session is lost by that.
     pub(crate) fn send_to(&mut self, group: GroupName, kind: u16, data: &[u8]) -> bool {
-        let Some(session) = &mut self.session else {
+        let Some(session) = self.link.session() else {
             return true;
         };
         let result = session.multicast(Service::Agreed, &[group], kind, data);
         if let Err(error) = &result {
-            log::warning("bus-lost", &[("error", error)]);
-            self.drop_session();
+            self.link.lose(error, Instant::now());
         }
         result.is_ok()
     }
 
     /// Ends the session; it is opened again after a while.
     pub(crate) fn drop_session(&mut self) {
-        self.session = None;
-        self.readable = false;
-        self.reported = true;
-        self.back_off();
+        self.link.close(Instant::now());
     }
-
-    fn back_off(&mut self) {
-        self.retry_at = Instant::now() + self.backoff;
-        self.backoff = (self.backoff * 2).min(self.backoff_max);
-    }
-}
-
-/// A name that no other session has had: a guardian speaks of one session, and of no later one.
-fn session_name() -> Option<PrivateName> {
-    const DIGITS: [u8; 36] = *b"0123456789abcdefghijklmnopqrstuvwxyz";
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let mut number = since.map_or(0, |since| since.as_micros() as u64);
-    let mut name = String::from("v");
-    // Nine digits of base 36 in microseconds last for three years, then they begin anew.
-    for _ in 0..9 {
-        name.push(char::from(DIGITS[(number % 36) as usize]));
-        number /= 36;
-    }
-    name.parse().ok()
 }

@@ -127,9 +127,8 @@ impl Daemon {
             }
             self.wake();
             for event in &events {
-                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                 match event.token() {
-                    BUS => self.bus.handle_event(readable, event.is_writable()),
+                    BUS => self.bus.handle_event(event),
                     WATCH if self.watch.take() => {
                         self.look_at.get_or_insert(Instant::now() + LOOK_DELAY);
                     }
@@ -163,7 +162,7 @@ impl Daemon {
             self.removals.next_due(),
             self.notify.alive_at(),
             self.stop_by,
-            self.bus.retry_at(),
+            self.bus.connect_at(),
             self.schedule.next_due(),
             self.wires.next_due(),
             self.takeover.poll_timeout(),
@@ -182,7 +181,7 @@ impl Daemon {
             self.bus.connect(self.poll.registry(), now);
         }
         for _ in 0..ROUND_MAX {
-            let Some(received) = self.bus.receive() else {
+            let Some(received) = self.bus.receive(now) else {
                 break;
             };
             self.handle_received(received, now);

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use group::Event;
+use group::{Event, Received};
 use unixproc::log;
 use vipd::history::Entry;
 use vipd::neighbours;
@@ -12,7 +12,6 @@ use vipd::takeover::{Cause, Command, Movement, Reason, View};
 
 use super::links::resolve;
 use super::{Daemon, STOP_TIMEOUT, unix_milliseconds};
-use crate::bus::Received;
 
 impl Daemon {
     pub(super) fn handle_received(&mut self, received: Received, now: Instant) {

@@ -18,6 +18,7 @@ file() {
 two=('host1 10.77.0.1' 'host2 10.77.0.2')
 logged() { grep -q "$2" "$scratch/groupd$1.err"; }
 hangup() { kill -HUP "${groupds[$1]}"; }
+ring() { ctl 1 status --json | grep -o '"ring":"[^"]*"' | head -n 1; }
 
 bridge br0
 for i in 1 2 3 4; do host $i br0 "10.77.0.$i/24"; done
@@ -30,7 +31,19 @@ kill -TERM "${groupds[1]}" && wait "${groupds[1]}"
 
 make_key
 file "${two[@]}"
-start_groupd 1
+pidfile=$scratch/groupd.pid
+start_groupd 1 --pidfile "$pidfile"
+until_true 10 'the pid file of one that is ready' grep -q . "$pidfile"
+before=$(ring)
+on 2 "$bin/groupd" -c "$scratch/spread.conf" -n host2 --socket "$scratch/host2/socket" \
+    --pidfile "$pidfile" 2>"$scratch/second.err"
+[ $? -eq 1 ] || fail 'a second daemon with this pid file must exit with 1'
+grep -q "groupd.pid: another process holds this pid file, ${groupds[1]}" "$scratch/second.err" ||
+    fail "$(cat "$scratch/second.err")"
+[ "$(ring)" = "$before" ] || fail 'a daemon that was refused was in the ring'
+[ ! -e "$scratch/host2/socket" ] || fail 'a daemon that was refused made a socket'
+[ "$(cat "$pidfile")" = "${groupds[1]}" ] || fail 'the pid file has changed'
+echo 'ok: a pid file in use is refused before the ring is joined'
 start_groupd 2
 until_true 10 'two hosts are one ring' views_are 'host1 host2' 1 2
 ctl 1 join room --membership --json >"$scratch/seen" 2>/dev/null &
@@ -57,7 +70,6 @@ kill -KILL "${groupds[3]}" && wait "${groupds[3]}" 2>/dev/null
 echo 'ok: HUP adds a daemon by one view change and removes it by one'
 
 counter() { ctl 1 status --json | grep -o "\"$1\":[0-9]*" | cut -d: -f2; }
-ring() { ctl 1 status --json | grep -o '"ring":"[^"]*"' | head -n 1; }
 before=$(ring)
 echo 'Windw = 3' >>"$scratch/spread.conf"
 hangup 1

@@ -92,10 +92,10 @@ make_key() {
     "$bin/groupctl" keygen "$key" >/dev/null || fail 'no key'
 }
 
-# start_groupd I: starts the daemon of a host; groupds[I] is its pid.
+# start_groupd I [OPTION...]: starts the daemon of a host; groupds[I] is its pid.
 start_groupd() {
     nsenter -t "${anchors[$1]}" -n "$bin/groupd" -c "$scratch/spread.conf" -n "host$1" \
-        --socket "$scratch/host$1/socket" \
+        --socket "$scratch/host$1/socket" "${@:2}" \
         2>>"$scratch/groupd$1.err" &
     groupds[$1]=$!
 }

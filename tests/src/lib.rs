@@ -32,6 +32,38 @@ fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A directory that is removed at the end.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes an empty one; `test` is part of its name.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be made.
+    pub fn new(test: &str) -> Scratch {
+        let name = format!("covey-{test}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Scratch { path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left in the directory for temporary files does no harm.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
 /// Runs a play and fails with its output if it fails.
 ///
 /// # Panics

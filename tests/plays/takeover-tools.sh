@@ -59,9 +59,9 @@ echo 'ok: watch tells what happens, with its cause'
 until_true 20 'even' even 1 2 3
 vip 1 drain --for 2s >/dev/null || fail 'no drain'
 until_true 10 'drained' once 2 3
-vip 1 status | grep -q 'host1.*drained' || fail "status does not say drained: $(vip 1 status)"
+[[ $(vip 1 status) == *host1*drained* ]] || fail "status does not say drained: $(vip 1 status)"
 until_true 20 'the drain ends by itself' even 1 2 3
-vip 1 history | grep -q 'the drain is over' || fail 'the history does not say that the drain is over'
+[[ $(vip 1 history) == *'the drain is over'* ]] || fail 'the history does not say that the drain is over'
 to=$(others_of "$(holder 10.77.0.102 1 2 3)" 1 2 3 | cut -d' ' -f1)
 vip 1 pin --for 1s 10.77.0.102 "host$to" >/dev/null || fail 'no pin'
 until_true 10 'pinned' is_at 10.77.0.102 "$to" 1 2 3
@@ -124,11 +124,15 @@ on 3 ip address del 10.77.0.50/32 dev eth0
 on 3 ip address add 10.77.0.106/32 dev eth0
 run_vipd 3
 until_true 20 'host 3 has a share' grep -q '^vipd: acquired' "$scratch/vipd3.err"
-vip 1 move 10.77.0.106 host3 >/dev/null || fail 'no move'
-until_true 10 'it is refused by the kernel' grep -q 'acquire-failed set=10.77.0.106' "$scratch/vipd3.err"
+# Balancing may have tried it already; then the move is refused.
+refused() {
+    vip 1 move 10.77.0.106 host3
+    grep -q 'acquire-failed set=10.77.0.106' "$scratch/vipd3.err"
+}
+until_true 10 'it is refused by the kernel' refused
 elsewhere() { held 1 | grep -qx 10.77.0.106 || held 2 | grep -qx 10.77.0.106; }
 until_true 10 'and goes to another host' elsewhere
-on 3 ip address show dev eth0 | grep -q 10.77.0.106 || fail 'the address of somebody else was removed'
+[[ $(on 3 ip address show dev eth0) == *10.77.0.106/32* ]] || fail 'the address of somebody else was removed'
 on 3 ip address del 10.77.0.106/32 dev eth0
 echo 'ok: an address that somebody else has added stays, and its set goes to another host'
 

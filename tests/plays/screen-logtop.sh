@@ -92,7 +92,6 @@ kill -9 "$bus"
 wait "$bus" 2>/dev/null
 until_true 10 'the loss is on the screen' shows 'the bus is lost: lines are missing' 5
 until_true 10 'and in the JSON' grep -q '"losses":1' "$scratch/json"
-wait "$bus" 2>/dev/null
 start_bus
 until_true 20 'it stays on the screen when the bus is back' shows 'the bus was lost once: lines are missing' 5
 until_true 10 'and in the JSON' grep -q '"joined":true,.*"losses":1' "$scratch/json"

@@ -185,6 +185,7 @@ impl Daemon {
             if now >= self.tick_at {
                 self.tick(now);
             }
+            self.notify.alive(now);
             if let Some(status) = self.stopped(now)? {
                 return Ok(status);
             }
@@ -198,6 +199,7 @@ impl Daemon {
         let bus = self.bus.as_ref().filter(|_| self.stop_by.is_none());
         let connect_at = bus.and_then(Bus::connect_at).unwrap_or(self.tick_at);
         let next = self.tick_at.min(connect_at);
+        let next = self.notify.alive_at().map_or(next, |at| next.min(at));
         next.saturating_duration_since(Instant::now())
     }
 
@@ -296,7 +298,6 @@ impl Daemon {
     fn tick(&mut self, now: Instant) {
         self.tick_at = now + TICK;
         self.finish_sweep();
-        self.notify.alive(now);
         self.publish(now);
     }
 

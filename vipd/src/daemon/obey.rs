@@ -124,8 +124,11 @@ impl Daemon {
         }
         let results = self.kernel.add(&wanted);
         if self.ward.is_fenced() {
-            let all: Vec<LinkAddress> = wanted.iter().flatten().copied().collect();
-            if let Err(error) = self.kernel.remove(&all) {
+            // What the kernel has refused may be somebody else's.
+            let added = wanted.iter().zip(&results);
+            let added = added.filter(|(_, result)| result.is_ok());
+            let added: Vec<LinkAddress> = added.flat_map(|(set, _)| set).copied().collect();
+            if let Err(error) = self.kernel.remove(&added) {
                 log::error("release-failed", &[("error", &error)]);
             }
             return false;

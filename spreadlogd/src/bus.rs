@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use group::{Address, Cause, Event, GroupName, Message, Name};
+use group::{Address, Cause, Event, GroupName, Link, Message, Name, Options, Received};
 use memchr::memchr_iter;
 use mio::{Registry, Token};
 use unixproc::log;
 use weblog::stream::Assembler;
 
 use crate::config::Log;
-use crate::link::{Link, Received};
 use crate::outputs::Outputs;
 use crate::route::{Rotations, Route};
 use crate::stamp::Time;
@@ -46,8 +45,11 @@ impl Bus {
             0 => format!("sl{}", std::process::id()),
             index => format!("s{index}.{}", std::process::id()),
         };
+        let mut options = Options::new(address);
+        options.name = name.parse().ok();
+        options.membership = true;
         Bus {
-            link: Link::new(address, &name, token, now),
+            link: Link::new(options, b"sl", token, now),
             groups: BTreeMap::new(),
             leaving: BTreeSet::new(),
             messages: 0,
@@ -110,9 +112,9 @@ impl Bus {
         self.link.is_connected() && !self.leaving.is_empty()
     }
 
-    /// When the next attempt to connect is due, if there is no session.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.link.retry_at()
+    /// When [`connect`](Self::connect) is due, unless an event comes before.
+    pub(crate) fn connect_at(&self) -> Option<Instant> {
+        self.link.connect_at()
     }
 
     /// Whether there may be something to read at once.
@@ -120,7 +122,7 @@ impl Bus {
         self.link.is_readable()
     }
 
-    /// Opens the session if it is due, and joins the groups.
+    /// Goes on with opening the session if there is none, and joins the groups.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
         if self.link.connect(registry, now) {
             self.join_all();
@@ -142,11 +144,12 @@ impl Bus {
     /// Takes what the session has, up to a round's bound, and passes the lines on.
     pub(crate) fn receive(&mut self, outputs: &mut Outputs, time: &Time, now: Instant) {
         let mut taken = 0;
-        while taken < ROUND_BYTES {
-            match self.link.receive() {
+        while taken < ROUND_BYTES
+            && let Some(received) = self.link.receive(now)
+        {
+            match received {
                 Received::Event(event) => taken += self.handle(event, outputs, time, now),
-                Received::Nothing => return,
-                Received::Lost => return self.disconnect(outputs, time, now),
+                Received::Lost => self.forget_session(outputs, time, now),
             }
         }
     }
@@ -160,7 +163,7 @@ impl Bus {
                 message.data.len() + 48
             }
             Event::Membership(membership) => {
-                let own = self.link.session().map(|session| session.private_group());
+                let own = self.link.private_group();
                 let group = self.group(&membership.group);
                 let member = own.is_some_and(|own| membership.members.contains(&own));
                 let fields: log::Fields = &[
@@ -220,9 +223,14 @@ impl Bus {
         }
     }
 
-    /// Ends the session; lines whose end has not come are written as they are.
+    /// Ends the session, if there is one.
     pub(crate) fn disconnect(&mut self, outputs: &mut Outputs, time: &Time, now: Instant) {
-        self.link.disconnect();
+        self.link.close(now);
+        self.forget_session(outputs, time, now);
+    }
+
+    /// There is no session any more: lines whose end has not come are written as they are.
+    fn forget_session(&mut self, outputs: &mut Outputs, time: &Time, now: Instant) {
         self.leaving.clear();
         for group in self.groups.values_mut() {
             group.joined = false;

@@ -164,15 +164,12 @@ impl Daemon {
                 _ => {}
             }
             for event in &events {
-                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                 for bus in &mut self.buses {
-                    bus.link()
-                        .handle_event(event.token(), readable, event.is_writable());
+                    bus.link().handle_event(event);
                 }
                 self.answer(event.token());
                 for kept in &mut self.kept {
-                    let writable = event.is_writable();
-                    kept.link().handle_event(event.token(), readable, writable);
+                    kept.link().handle_event(event);
                 }
             }
             while let Some(signal) = self.signals.next() {
@@ -244,10 +241,10 @@ impl Daemon {
         if readable || self.outputs.has_more() || self.kept.iter().any(KeptLog::is_busy) {
             return Some(Duration::ZERO);
         }
-        let retries = self
+        let attempts = self
             .buses
             .iter()
-            .filter_map(Bus::retry_at)
+            .filter_map(Bus::connect_at)
             .filter(|_| self.stop_by.is_none());
         let times = [
             Some(self.housekeeping_at),
@@ -256,7 +253,12 @@ impl Daemon {
             self.outputs.next_retry(),
         ];
         let kept = self.kept.iter().filter_map(KeptLog::wake_at);
-        let next = times.into_iter().flatten().chain(retries).chain(kept).min();
+        let next = times
+            .into_iter()
+            .flatten()
+            .chain(attempts)
+            .chain(kept)
+            .min();
         next.map(|next| next.saturating_duration_since(now))
     }
 

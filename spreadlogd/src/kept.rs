@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use group::{Address, Cause, Event, GroupId, GroupName, Message, Name, Service};
+use group::{
+    Address, Cause, Event, GroupId, GroupName, Link, Message, Name, Options, Received, Service,
+};
 use jiff::tz::TimeZone;
 use mio::{Registry, Token, Waker};
 use unixproc::log;
@@ -22,7 +24,6 @@ use weblog::stream::{
 };
 
 use crate::config::{Keep, Log};
-use crate::link::{Link, Received};
 use disk::{Command, Disk, Done};
 use segments::Segments;
 pub(crate) use segments::directory;
@@ -40,8 +41,9 @@ const OUTPUT_BYTES_MAX: usize = 8 << 20;
 /// A logger whose journal lacks more than this is not waited for.
 const LEARN_BYTES: u64 = 64 << 20;
 
-/// How often segments that nobody needs are looked for.
+/// How often segments that nobody needs are looked for, and how soon after one was removed.
 const TRIM_INTERVAL: Duration = Duration::from_secs(5);
+const TRIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// A kept log.
 #[derive(Debug)]
@@ -117,14 +119,15 @@ impl KeptLog {
         };
         let disk = Disk::start(segments, &directory, config.waker)?;
         let now = Instant::now();
-        let name = session_name(config.index);
-        let mut link = Link::new(config.address, &name, config.token, now);
-        link.set_output_bytes_max(OUTPUT_BYTES_MAX);
+        let mut options = Options::new(config.address);
+        options.name = session_name(config.index).parse().ok();
+        options.membership = true;
+        options.output_bytes_max = OUTPUT_BYTES_MAX;
         let control = format!("{}~", config.group).parse()?;
         let mut kept = KeptLog {
             group: config.group,
             control,
-            link,
+            link: Link::new(options, &[LOGGER_MARK], config.token, now),
             given: writer
                 .as_ref()
                 .map_or(0, |writer| writer.progress().position()),
@@ -155,7 +158,8 @@ impl KeptLog {
         &mut self.link
     }
 
-    /// Opens the session if it is due, and joins the groups, the control group last.
+    /// Goes on with opening the session if there is none, and joins the groups, the control group
+    /// last.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
         if self.logger.is_unfit() || !self.link.connect(registry, now) {
             return;
@@ -202,8 +206,12 @@ impl KeptLog {
         }
         self.watch();
         if now >= self.trim_at {
-            self.trim_at = now + TRIM_INTERVAL;
-            self.trim();
+            // One at a time: how old the next one is the disk tells when this one is gone.
+            let pause = match self.trim() {
+                true => TRIM_PAUSE,
+                false => TRIM_INTERVAL,
+            };
+            self.trim_at = now + pause;
         }
         self.publish_status(now);
         if let Some(session) = self.link.session()
@@ -236,22 +244,31 @@ impl KeptLog {
     /// When something is due at the latest.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let due = self.logger.poll_timeout().map(|at| self.start + at);
-        let retry = self.link.retry_at().filter(|_| !self.logger.is_unfit());
+        let connect_at = self.link.connect_at();
+        let connect_at = connect_at.filter(|_| !self.logger.is_unfit());
         // While the disk is behind nobody tells when it has caught up.
         let room = (!self.has_room()).then(|| Instant::now() + Duration::from_millis(20));
-        [due, retry, room, Some(self.trim_at), Some(self.status_at)]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            due,
+            connect_at,
+            room,
+            Some(self.trim_at),
+            Some(self.status_at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn receive(&mut self, now: Instant) {
         let mut taken = 0;
-        while taken < ROUND_BYTES && self.has_room() {
-            match self.link.receive() {
+        while taken < ROUND_BYTES
+            && self.has_room()
+            && let Some(received) = self.link.receive(now)
+        {
+            match received {
                 Received::Event(event) => taken += self.handle(event, now),
-                Received::Nothing => return,
-                Received::Lost => return self.forget_session(),
+                Received::Lost => self.forget_session(),
             }
         }
     }
@@ -373,7 +390,7 @@ impl KeptLog {
     }
 
     fn lose(&mut self, error: &dyn std::fmt::Display) {
-        self.link.lose(error);
+        self.link.lose(error, Instant::now());
         self.forget_session();
     }
 
@@ -408,7 +425,7 @@ impl KeptLog {
             };
             let directory = self.directory.display();
             log::error(event, &[("group", &self.group), ("directory", &directory)]);
-            self.link.disconnect();
+            self.link.close(Instant::now());
             self.forget_session();
         }
         let progress = self.writer.as_ref().map(Writer::progress);
@@ -416,8 +433,9 @@ impl KeptLog {
     }
 
     /// Removes segments that are in the files and that every other logger has, or that are too old
-    /// to be kept for them.
-    fn trim(&mut self) {
+    /// to be kept for them; gives whether there was one.
+    fn trim(&mut self) -> bool {
+        let first = self.logger.first_position();
         let written = self.writer.as_ref();
         let written = written.map_or(u64::MAX, |writer| writer.progress().checkpoint());
         let mut kept_until = self.logger.kept_until();
@@ -426,6 +444,7 @@ impl KeptLog {
         }
         let offset = self.logger.remove_before(written.min(kept_until));
         self.disk.ask(Command::Remove(offset));
+        self.logger.first_position() > first
     }
 
     /// Files are to be opened by their names again; they are those of these Log blocks.

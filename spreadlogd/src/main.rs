@@ -11,7 +11,6 @@ mod config;
 mod daemon;
 mod file;
 mod kept;
-mod link;
 mod outputs;
 mod pipe;
 mod queue;

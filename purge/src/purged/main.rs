@@ -105,9 +105,7 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            events
-                .iter()
-                .for_each(|event| self.bus.handle_event(event));
+            events.iter().for_each(|event| self.bus.handle_event(event));
             notify.alive(Instant::now());
             while let Some(signal) = signals.next() {
                 match signal {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vipd::history::Entry;
+use vipd::takeover::Overview;
 
 use super::{Daemon, unix_milliseconds};
 
@@ -14,6 +15,9 @@ const PUBLISH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Bound: sets that a status names.
 const NAMED_MAX: usize = 64;
+
+/// A metric: its name, what it means, its value.
+type Metric = (&'static str, &'static str, u64);
 
 /// What is wrong with nodes, and since when, in milliseconds since 1970.
 #[derive(Debug, Default)]
@@ -116,10 +120,18 @@ impl Daemon {
     /// The text that Prometheus reads.
     pub(super) fn metrics(&self) -> String {
         let overview = self.takeover.overview();
+        let mut text = String::new();
+        write_metrics(&mut text, "gauge", &self.gauges(&overview));
+        write_metrics(&mut text, "counter", &self.counters(&overview));
+        text
+    }
+
+    /// How it is: names, what they mean, values.
+    fn gauges(&self, overview: &Overview) -> Vec<Metric> {
         let count = |wanted: fn(&vipd::takeover::SetOverview) -> bool| {
             overview.sets.iter().filter(|set| wanted(set)).count() as u64
         };
-        let gauges = [
+        vec![
             ("vipd_up", "Whether vipd runs", 1),
             (
                 "vipd_in_view",
@@ -161,8 +173,12 @@ impl Daemon {
                 "Held sets that others claim",
                 self.wires.foreign.len() as u64,
             ),
-        ];
-        let counters = [
+        ]
+    }
+
+    /// What has happened how often.
+    fn counters(&self, overview: &Overview) -> Vec<Metric> {
+        vec![
             ("vipd_acquired_total", "Sets acquired", self.totals.acquired),
             ("vipd_released_total", "Sets released", self.totals.released),
             (
@@ -190,17 +206,16 @@ impl Daemon {
                 "Messages not understood",
                 overview.ignored,
             ),
-        ];
-        let mut text = String::new();
-        for (kind, metrics) in [("gauge", &gauges[..]), ("counter", &counters[..])] {
-            for (name, help, value) in metrics {
-                write!(
-                    text,
-                    "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
-                )
-                .expect("a String takes all");
-            }
-        }
-        text
+        ]
+    }
+}
+
+fn write_metrics(text: &mut String, kind: &str, metrics: &[Metric]) {
+    for (name, help, value) in metrics {
+        write!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+        )
+        .expect("a String takes all");
     }
 }

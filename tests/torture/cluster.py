@@ -180,6 +180,8 @@ class Publisher:
 
     def given_up(self):
         """The (lines, bytes) that it says at its end to have dropped."""
+        if self.logpub.child.returncode == 0:
+            return 0, 0
         said = self.logpub.log.read_text(errors="replace")
         found = re.search(r"finished .*dropped-lines=(\d+) dropped-bytes=(\d+)", said)
         if not found:

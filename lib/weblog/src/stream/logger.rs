@@ -157,6 +157,7 @@ pub(super) enum Flaw {
     DedupeBy16Bits,
     CatchupOutOfOrder,
     ProvisionalTailKept,
+    KeptOutOfPlace,
 }
 
 impl Logger {
@@ -361,8 +362,11 @@ impl Logger {
         self.journal.first_segment_end()
     }
 
-    /// Lets go of entries before a position; gives the offset where the file may begin from now on.
+    /// Lets go of entries before a position, but not of what a peer is being given; gives the offset
+    /// where the file may begin from now on.
     pub fn remove_before(&mut self, position: u64) -> u64 {
+        let given = self.serves.values().map(Serve::next);
+        let position = given.fold(position, u64::min);
         self.journal.remove_before(position)
     }
 

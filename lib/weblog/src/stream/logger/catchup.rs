@@ -24,6 +24,10 @@ const REPEAT: Duration = Duration::from_secs(2);
 /// base can stand for it.
 pub(super) const FROM_BASE: u64 = u64::MAX;
 
+/// As how much was taken, it says that nothing more is wanted: the peer may have more, and keeps what
+/// it is giving.
+pub(super) const ENOUGH: u64 = u64::MAX;
+
 /// Entries that are wanted from a peer.
 #[derive(Debug)]
 pub(super) struct Fetch {
@@ -226,9 +230,10 @@ impl Logger {
         while let Some(body) = self.next_body() {
             self.take_body(body);
         }
-        let whole = self.fetches.front().is_some_and(Fetch::is_whole);
-        if whole {
-            // The peer may have more, which is not wanted.
+        if let Some(fetch) = self.fetches.front().filter(|fetch| fetch.is_whole()) {
+            let (peer, id) = (fetch.peer.clone(), fetch.id);
+            let offset = ENOUGH;
+            self.send(&peer, Control::More { id, offset });
             self.take_commit(1);
             return self.finish_fetch(now);
         }

@@ -235,6 +235,11 @@ impl Logger {
                 self.append(&Record::Truncate(first.length));
             }
             let here = (self.journal.length(), self.journal.hash());
+            #[cfg(test)]
+            let here = match self.flaw {
+                Some(super::Flaw::KeptOutOfPlace) => (first.length, first.hash),
+                _ => here,
+            };
             if here == (first.length, first.hash) {
                 self.follow.reach(&first);
             } else if here.0 < first.length || self.is_to_be_compared(&first) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::catchup::{FROM_BASE, RANGE_BYTES};
+use super::catchup::{ENOUGH, FROM_BASE, RANGE_BYTES};
 use super::{Control, Logger, LoggerAction, Quorum, Record, Stage};
 use crate::stream::control::CHUNK_BYTES_MAX;
 use crate::stream::journal::reader::StretchReader;
@@ -29,6 +29,11 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// The position that is next.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Takes a record of the journal into the answer; gives whether it is what the peer thinks
     /// that it is.
     fn take(&mut self, position: u64, hash: u64, record: &Record) -> bool {
@@ -92,10 +97,12 @@ impl Logger {
 
     /// The peer has taken its answer up to there.
     pub(super) fn grant(&mut self, sender: &[u8], id: u32, offset: u64) {
-        let Some(serve) = self.serves.get_mut(sender) else {
+        let Some(serve) = self.serves.get_mut(sender).filter(|serve| serve.id == id) else {
             return;
         };
-        if serve.id == id && offset <= serve.sent {
+        if offset == ENOUGH {
+            self.serves.remove(sender);
+        } else if offset <= serve.sent {
             serve.granted = serve.granted.max(offset + 2 * RANGE_BYTES);
             self.read_next(sender);
         }

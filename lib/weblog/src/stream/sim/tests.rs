@@ -98,6 +98,7 @@ fn planted_bugs_are_found() {
         Flaw::DedupeBy16Bits,
         Flaw::CatchupOutOfOrder,
         Flaw::ProvisionalTailKept,
+        Flaw::KeptOutOfPlace,
     ] {
         let seed = found_after(Quorum::Majority, flaw);
         let outcome = run(seed, Quorum::Majority, Some(flaw));

@@ -2,6 +2,7 @@
 //! to do, and the threads that do it.
 
 mod disk;
+mod identity;
 mod live;
 pub(crate) mod manifest;
 mod recovery;
@@ -13,18 +14,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use group::{
-    Address, Cause, Event, GroupId, GroupName, Link, Message, Name, Options, Received, Service,
-};
+use group::{Address, Cause, Event, GroupName, Link, Message, Name, Options, Received, Service};
 use jiff::tz::TimeZone;
 use mio::{Registry, Token, Waker};
 use unixproc::log;
-use weblog::stream::{
-    ForgetError, LOGGER_MARK, Logger, LoggerAction, LoggerConfig, SessionName, ViewId,
-};
+use weblog::stream::{ForgetError, LOGGER_MARK, Logger, LoggerAction, LoggerConfig, SessionName};
 
 use crate::config::{Keep, Log};
 use disk::{Command, Disk, Done};
+use identity::{session_name, view_id};
 use segments::Segments;
 pub(crate) use segments::directory;
 use writer::{Writer, WriterConfig};
@@ -481,25 +479,4 @@ impl KeptLog {
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
-}
-
-/// `=`, which marks loggers, and what no other session of the daemon has: 10 bytes at most.
-fn session_name(index: usize) -> String {
-    let mark = LOGGER_MARK as char;
-    match index {
-        0 => format!("{mark}{}", std::process::id()),
-        index => format!("{mark}{:x}.{index:x}", std::process::id()),
-    }
-}
-
-/// The bytes of a membership's identity.
-fn view_id(gid: GroupId) -> ViewId {
-    let mut view = [0; 12];
-    for (to, value) in view
-        .chunks_exact_mut(4)
-        .zip([gid.proc_id, gid.time, gid.index])
-    {
-        to.copy_from_slice(&value.to_be_bytes());
-    }
-    ViewId(view)
 }

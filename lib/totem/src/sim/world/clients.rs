@@ -23,8 +23,6 @@ pub(super) struct Client {
 pub(super) const NAMES: u64 = 6;
 /// Of this many groups it is worth a count when a session in them ends.
 const MANY_GROUPS: usize = 20;
-/// What a join takes of the ring's queue, and more.
-const JOIN_BYTES: usize = 256;
 
 impl World<'_> {
     /// All sessions act again from now on.
@@ -182,10 +180,13 @@ impl World<'_> {
             .index(process.map_or(1, |process| process.clients.len()))
     }
 
-    /// A session joins groups.
+    /// A session joins groups, as many of them as the ring's queue takes.
     fn join(&mut self, host: Host, groups: &[GroupName]) {
         let at = self.some_client(host);
         for &group in groups {
+            if self.is_full(host) {
+                return;
+            }
             let Some(process) = &mut self.machines[host].process else {
                 return;
             };
@@ -204,10 +205,9 @@ impl World<'_> {
         }
     }
 
-    /// A session joins as many groups as the ring's queue takes.
+    /// A session joins many groups at once.
     fn join_many(&mut self, host: Host) {
-        let room = self.scenario.submit_bytes_max / 2 / JOIN_BYTES;
-        let count = self.scenario.load.many_groups.min(room);
+        let count = self.scenario.load.many_groups;
         let groups: Vec<GroupName> = (0..count).map(one_of_many).collect();
         self.join(host, &groups);
     }

@@ -49,6 +49,9 @@ const REST_PATIENCE: Duration = Duration::from_secs(60);
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a lane is tried to be made again that somebody has removed meanwhile.
+const CREATE_TRIES: u32 = 5;
+
 /// The lanes of one group in a directory.
 #[derive(Debug)]
 pub(crate) struct Spool {
@@ -134,8 +137,23 @@ impl Spool {
         Ok(None)
     }
 
-    /// Makes a lane. It gets its name last, so that nobody sees half of it.
+    /// Makes a lane; again if another process, whose clock is ahead, has taken the half of it for
+    /// what a killed one has left, which each looks for once.
     fn create(&self, identity: &Identity) -> io::Result<(PathBuf, File)> {
+        let mut result = self.try_create(identity);
+        for _ in 0..CREATE_TRIES {
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    result = self.try_create(identity);
+                }
+                result => return result,
+            }
+        }
+        result
+    }
+
+    /// The lane gets its name last, so that nobody sees half of it.
+    fn try_create(&self, identity: &Identity) -> io::Result<(PathBuf, File)> {
         let new = self
             .directory
             .join(format!("{UNFINISHED}{}", identity.name()));

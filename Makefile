@@ -66,6 +66,7 @@ ci-simulate:
 
 mutants:
 	@./tools/need cargo cc
+	$(CARGO) test --release -p totem --features mutants --test simulate
 	$(CARGO) build --release -p totem --features mutants --bin mutants
 	target/release/mutants
 

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "mutants")]
+use totem::mutant::Mutant;
 use totem::sim::faults::Fault;
 use totem::sim::oracle::Violation;
 use totem::sim::totals::{Report, Totals};
@@ -44,9 +46,24 @@ struct Args {
     verbose: bool,
     replay: Option<u64>,
     require: bool,
+    #[cfg(feature = "mutants")]
+    mutant: Option<Mutant>,
+}
+
+#[cfg(feature = "mutants")]
+fn mutant(name: &str) -> Result<Mutant, String> {
+    let known = Mutant::ALL.into_iter().find(|bug| bug.to_string() == name);
+    known.ok_or_else(|| format!("no bug is named '{name}'"))
 }
 
 impl Args {
+    /// What runs in this thread from now on has the bug that `--plant` names. Only a build with
+    /// the feature `mutants` has the option, to see that a failure is told and can be replayed.
+    fn plant(&self) {
+        #[cfg(feature = "mutants")]
+        totem::mutant::plant(self.mutant);
+    }
+
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
         let mut args = Args {
             seeds: 100,
@@ -57,15 +74,20 @@ impl Args {
             verbose: false,
             replay: None,
             require: false,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         };
         while let Some(word) = words.next() {
             let (name, value) = match word.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (word, None),
             };
-            let mut number = || {
+            let mut text = || {
                 let value = value.clone().or_else(|| words.next());
-                let value = value.ok_or_else(|| format!("option '{name}' requires an argument"))?;
+                value.ok_or_else(|| format!("option '{name}' requires an argument"))
+            };
+            let mut number = || {
+                let value = text()?;
                 value
                     .parse()
                     .map_err(|_| format!("'{name}' must be a whole number, got \"{value}\""))
@@ -79,6 +101,8 @@ impl Args {
                 "--keep-going" => args.keep_going = true,
                 "--verbose" => args.verbose = true,
                 "--require" => args.require = true,
+                #[cfg(feature = "mutants")]
+                "--plant" => args.mutant = Some(mutant(&text()?)?),
                 _ => return Err(format!("unknown option '{name}'")),
             }
         }
@@ -113,6 +137,7 @@ fn main() -> ExitCode {
 }
 
 fn replay(seed: u64, args: &Args) -> bool {
+    args.plant();
     let mut print = |line: &dyn fmt::Display| println!("{line}");
     let report = world::run(seed, Duration::from_secs(args.seconds), Some(&mut print));
     println!("trace {:016x}", report.digest);
@@ -167,6 +192,7 @@ fn run_all(args: &Args) -> bool {
 }
 
 fn work(args: &Args, progress: &Progress, began: Instant) {
+    args.plant();
     let length = Duration::from_secs(args.seconds);
     while !progress.stop.load(Ordering::Relaxed) {
         let number = progress.next.fetch_add(1, Ordering::Relaxed);

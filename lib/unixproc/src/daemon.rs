@@ -118,7 +118,7 @@ impl Instance {
 /// What `--check` says of a configuration without mistakes; gives the exit code.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn configuration_ok() -> Result<u8, Failure> {
     print("configuration ok\n")
 }

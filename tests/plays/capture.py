@@ -1,6 +1,7 @@
 """Records what crosses a network interface, and reads it back.
 
-    capture.py record INTERFACE FILE          until it is interrupted; says "listening" on stderr
+    capture.py record INTERFACE FILE          until it is interrupted; says "listening" on stderr,
+                                              and "lost N" at the end if it was too slow for N frames
     capture.py count FILE PORT BYTES          UDP datagrams to PORT with more than BYTES of payload
     capture.py replay FILE                    sends every UDP datagram to its first destination again
 
@@ -12,7 +13,7 @@ import socket
 import struct
 import sys
 
-SOL_PACKET, PACKET_ADD_MEMBERSHIP = 263, 1
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_STATISTICS = 263, 1, 6
 MAGIC, SNAP, ETHERNET, ALL_PROTOCOLS = 0xA1B2C3D4, 262144, 1, 3
 
 
@@ -41,6 +42,9 @@ def record(interface, path):
             except BlockingIOError:
                 break
             file.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
+    lost = struct.unpack("II", tap.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
+    if lost:
+        print(f"lost {lost}", file=sys.stderr)
 
 
 def datagrams(path):

@@ -37,9 +37,11 @@ repeated() {
 }
 
 # count_run NAME MEMBERS: data packets with 500 messages of 1000 bytes, one in flight, by segment,
-# into the variable `counts`, and how many of the messages were sent again into `again`.
+# into the variable `counts`, and how many of the messages were sent again into `again`. A recorder
+# that did not get the processor in time makes the run worthless: `incomplete` says so.
 count_run() {
     local s
+    incomplete=
     counts=
     again=$(repeated)
     captures=()
@@ -50,9 +52,12 @@ count_run() {
     for s in 1 2 3; do until_true 20 'the capture listens' grep -q listening "$scratch/$1.capture$s"; done
     ctl 11 flood --group wire --messages 500 --bytes 1000 --window 1 --members "$2" --senders 1 >"$scratch/flood" ||
         fail "flood: $(cat "$scratch/flood")"
+    # Agreed messages come back before the other segments need have them; a safe one does not.
+    ctl 11 flood --group settled --messages 1 --bytes 10 --service safe >/dev/null || fail 'no safe message'
     for s in 1 2 3; do
         kill -TERM "${captures[s]}" && wait "${captures[s]}"
         counts+="$(python3 "$plays/capture.py" count "$scratch/$1.$s" "$port" 1000) "
+        incomplete+=$(grep lost "$scratch/$1.capture$s" || true)
     done
     again=$(($(repeated) - again))
 }
@@ -68,9 +73,14 @@ as_expected() {
         [ "${seen[2]}" -ge 1000 ] && [ "${seen[2]}" -le $((2 * sent)) ]
 }
 
-count_run one 1
+for attempt in 1 2 3; do
+    count_run one 1
+    [ -n "$incomplete" ] || break
+    echo "counted again, as the recording $incomplete frames"
+done
+[ -z "$incomplete" ] || fail "the recording $incomplete frames in each of $attempt attempts"
 echo "1 subscriber:  $counts data packets on the three segments, $again messages sent again"
-as_expected || fail 'not one multicast a segment and one copy to each other one'
+as_expected || fail "not one multicast a segment and one copy to each other one: $counts, $again sent again"
 subscribers=()
 for i in "${hosts[@]:1}"; do
     ctl "$i" flood --group wire --receive-only --messages 500 --members 9 --senders 1 >/dev/null 2>>"$scratch/flood.err" &
@@ -79,5 +89,6 @@ done
 count_run nine 9
 for pid in "${subscribers[@]}"; do wait "$pid" || fail 'a subscriber did not get all messages'; done
 echo "9 subscribers: $counts data packets on the three segments, $again messages sent again"
-as_expected || fail 'the wires carried more for more subscribers'
+[ -z "$incomplete" ] || fail "the recording $incomplete frames"
+as_expected || fail "the wires carried more for more subscribers: $counts, $again sent again"
 echo 'ok: one multicast a segment, one copy to each other one, whoever listens'

@@ -11,6 +11,7 @@
 
 pub(super) mod reader;
 pub(super) mod record;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -20,9 +21,9 @@ use bytes::Bytes;
 
 use super::StreamId;
 use super::hash::mix;
-use super::ranges::Ranges;
 use record::{Base, Parsed};
 pub(super) use record::{NAME_BYTES_MAX, Record};
+use streams::{Added, Streams};
 
 /// Distance of the points from which the file is read.
 /// The tests' journals are small.
@@ -71,6 +72,7 @@ enum Change {
         start: u64,
         end: u64,
         given_up: u64,
+        added: Added,
     },
     /// The ordered time was this before.
     Time(u64),
@@ -101,7 +103,7 @@ pub(super) struct Journal {
     /// Loggers that were given up.
     forgotten: BTreeSet<String>,
     marks: BTreeMap<String, u64>,
-    streams: BTreeMap<StreamId, Ranges>,
+    streams: Streams,
     /// One for each entry beyond the commit point.
     provisional: VecDeque<Provisional>,
 }
@@ -129,7 +131,7 @@ impl Journal {
             gap_bytes: 0,
             forgotten: BTreeSet::new(),
             marks: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
             provisional: VecDeque::new(),
         }
     }
@@ -153,12 +155,7 @@ impl Journal {
                 self.marks.insert(peer.clone(), *position);
             }
             Record::Base(base) => self.apply_base(base),
-            Record::Known { stream, ranges } => {
-                let known = self.streams.entry(*stream).or_default();
-                for &(start, end) in ranges {
-                    known.insert(start, end);
-                }
-            }
+            Record::Known { stream, ranges } => self.streams.know(*stream, ranges),
             _ => {}
         }
         self.file_bytes = end;
@@ -217,12 +214,12 @@ impl Journal {
             _ => return Change::Nothing,
         };
         self.gap_bytes += given_up;
-        self.streams.entry(stream).or_default().insert(start, end);
         Change::Range {
             stream,
             start,
             end,
             given_up,
+            added: self.streams.add(stream, start, end),
         }
     }
 
@@ -306,14 +303,10 @@ impl Journal {
                 start,
                 end,
                 given_up,
+                added,
             } => {
                 self.gap_bytes -= given_up;
-                if let Some(ranges) = self.streams.get_mut(&stream) {
-                    ranges.remove(start, end);
-                    if ranges.is_empty() {
-                        self.streams.remove(&stream);
-                    }
-                }
+                self.streams.take_back(stream, start, end, added);
             }
             Change::Time(second) => self.time = second,
             Change::Forgotten(name) => {
@@ -362,7 +355,7 @@ impl Journal {
             peer: peer.clone(),
             position,
         });
-        let known = self.streams.iter().flat_map(|(&stream, ranges)| {
+        let known = self.streams.iter().flat_map(|(stream, ranges)| {
             let spans: Vec<_> = ranges.iter().collect();
             let known = |part: &[(u64, u64)]| Record::Known {
                 stream,
@@ -479,20 +472,6 @@ impl Journal {
 
     /// The parts of a batch that are not here yet.
     pub(super) fn missing(&self, stream: StreamId, start: u64, end: u64) -> Vec<(u64, u64)> {
-        match self.streams.get(&stream) {
-            Some(ranges) => ranges.missing(start, end),
-            None if start < end => vec![(start, end)],
-            None => Vec::new(),
-        }
-    }
-
-    /// Whether a stream is known.
-    pub(super) fn knows(&self, stream: StreamId) -> bool {
-        self.streams.contains_key(&stream)
-    }
-
-    /// How many streams are known.
-    pub(super) fn stream_count(&self) -> usize {
-        self.streams.len()
+        self.streams.missing(stream, start, end)
     }
 }

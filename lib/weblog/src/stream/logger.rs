@@ -55,7 +55,7 @@ pub struct LoggerCounts {
     pub bad_hints: u64,
     /// Records that made no sense.
     pub bad_records: u64,
-    /// Headers that were refused because too many streams or publishers are known.
+    /// Headers that were refused because too many publishers are known.
     pub refused_headers: u64,
     /// Times that a peer's journal contradicted what is committed here: a disk has changed what
     /// was on it. This logger does not take part any more.
@@ -116,7 +116,7 @@ pub struct Logger {
     states: BTreeMap<SessionName, State>,
     struck: BTreeSet<SessionName>,
     round: Option<Round>,
-    /// Bound: [`commit::STREAMS_MAX`].
+    /// Bound: [`commit::ANCHORS_MAX`].
     anchors: BTreeMap<SessionName, Anchor>,
     /// What is to be fetched; the first one is asked for. Bound: one for each peer.
     fetches: VecDeque<Fetch>,

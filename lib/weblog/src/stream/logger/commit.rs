@@ -10,9 +10,9 @@ use crate::stream::control::ACKS_MAX;
 use crate::stream::view::is_publisher;
 use crate::stream::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, StreamId};
 
-/// Bound: streams that a journal knows, and publishers with an anchor. A header beyond it is not
-/// heard, and its publisher's lines wait.
-pub(super) const STREAMS_MAX: usize = 1 << 16;
+/// Bound: publishers with an anchor. A header beyond it is not heard, and its publisher's lines
+/// wait.
+pub(super) const ANCHORS_MAX: usize = 1 << 16;
 
 /// Without a majority, entries of a peer that are compared again after a crash at most.
 const MARK_INTERVAL: u64 = 1024;
@@ -32,13 +32,13 @@ impl Logger {
         if self.stage != Stage::Open || !is_publisher(sender) {
             return;
         }
-        let known = self.journal.knows(stream) || self.journal.stream_count() < STREAMS_MAX;
-        if !known || self.anchors.len() >= STREAMS_MAX {
+        // A stream has one publisher at a time: the latest one.
+        self.anchors.retain(|_, anchor| anchor.stream != stream);
+        let known = self.anchors.contains_key(sender);
+        if !known && self.anchors.len() >= ANCHORS_MAX {
             self.counts.refused_headers += 1;
             return;
         }
-        // A stream has one publisher at a time: the latest one.
-        self.anchors.retain(|_, anchor| anchor.stream != stream);
         let anchor = Anchor {
             stream,
             next: offset,

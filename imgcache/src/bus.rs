@@ -75,8 +75,10 @@ impl Bus {
         let mut options = Options::new(address);
         options.name = format!("{MARK}{}", std::process::id()).parse().ok();
         options.membership = true;
+        let mut link = Link::new(options, MARK.as_bytes(), token, now);
+        link.join(group);
         Bus {
-            link: Link::new(options, MARK.as_bytes(), token, now),
+            link,
             group,
             members: Vec::new(),
             lost: Vec::new(),
@@ -118,14 +120,9 @@ impl Bus {
         self.link.handle_event(event);
     }
 
-    /// Goes on with opening the session if there is none, and joins the group.
+    /// Goes on with opening the session if there is none.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.link.connect(registry, now)
-            && let Some(session) = self.link.session()
-        {
-            // A session that is lost is noticed when it is read.
-            let _ = session.join(self.group);
-        }
+        self.link.connect(registry, now);
     }
 
     /// Takes what has come, up to a turn's bound.

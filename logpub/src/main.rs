@@ -41,15 +41,14 @@ fn run() -> Result<u8, Failure> {
     };
     log::init("logpub", log::Level::from_flags(args.verbose, args.quiet));
     let address = args.check().map_err(|message| Failure::usage(&message))?;
-    let fatal = |error: anyhow::Error| Failure::new(exit::USAGE, error);
     match &args.spool {
         Some(directory) => {
-            let mut spooler = Spooler::new(&args, directory, address).map_err(fatal)?;
-            spooler.run().map_err(fatal)
+            let mut spooler = Spooler::new(&args, directory, address).map_err(Failure::fatal)?;
+            spooler.run().map_err(Failure::fatal)
         }
         None => {
-            let mut publisher = Publisher::new(&args, address).map_err(fatal)?;
-            publisher.run().map_err(fatal)
+            let mut publisher = Publisher::new(&args, address).map_err(Failure::fatal)?;
+            publisher.run().map_err(Failure::fatal)
         }
     }
 }

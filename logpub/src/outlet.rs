@@ -58,8 +58,10 @@ impl Outlet {
         let mark = char::from(PUBLISHER_MARK);
         let name = format!("{mark}{}{suffix}", std::process::id());
         options.name = Some(PrivateName::new(name.as_bytes())?);
+        let mut link = Link::new(options, &[PUBLISHER_MARK], token, now);
+        link.join(control);
         Ok(Outlet {
-            link: Link::new(options, &[PUBLISHER_MARK], token, now),
+            link,
             group,
             control,
             members: None,
@@ -158,12 +160,7 @@ impl Outlet {
     /// # Errors
     /// The lane cannot be read; it is the session's troubles that are not errors.
     pub(crate) fn work(&mut self, registry: &Registry, now: Instant) -> io::Result<bool> {
-        if self.link.connect(registry, now)
-            && let Some(session) = self.link.session()
-        {
-            // A session that is lost is noticed when it is read.
-            let _ = session.join(self.control);
-        }
+        self.link.connect(registry, now);
         let before = self.acknowledged();
         self.receive(now);
         match self.send() {

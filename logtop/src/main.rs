@@ -52,17 +52,17 @@ fn run() -> Result<u8, Failure> {
     };
     // What is logged would be written across the screen.
     log::init("logtop", log::Level::from_flags(0, true));
-    let mut program = Program::new(&args).map_err(|error| Failure::new(exit::USAGE, error))?;
+    let mut program = Program::new(&args).map_err(Failure::fatal)?;
     if args.json {
         return program.run_json(&args);
     }
     let terminal = ratatui::try_init().map_err(|error| {
         let error = anyhow::Error::new(error).context("the screen cannot be used (see --json)");
-        Failure::new(exit::USAGE, error)
+        Failure::fatal(error)
     })?;
     let result = program.run_screen(&args, terminal);
     ratatui::restore();
-    result.map_err(|error| Failure::new(exit::USAGE, error))
+    result.map_err(Failure::fatal)
 }
 
 /// All that is the same with and without a screen.
@@ -234,9 +234,7 @@ impl Program {
     fn run_json(&mut self, args: &Args) -> Result<u8, Failure> {
         let mut due = self.begin + args.delay;
         loop {
-            let goes_on = self
-                .work(due)
-                .map_err(|error| Failure::new(exit::USAGE, error))?;
+            let goes_on = self.work(due).map_err(Failure::fatal)?;
             let over = !goes_on || self.has_ended();
             if over || Instant::now() >= due {
                 due += args.delay;

@@ -75,7 +75,7 @@ fn run() -> Result<u8, Failure> {
 }
 
 fn read_list() -> Result<Vec<String>, Failure> {
-    let fatal = |error: io::Error| Failure::new(exit::USAGE, format!("cannot read stdin: {error}"));
+    let fatal = |error: io::Error| Failure::fatal(format!("cannot read stdin: {error}"));
     let lines = io::stdin().lock().take(LIST_BYTES).lines();
     let lines: Vec<String> = lines.collect::<io::Result<_>>().map_err(fatal)?;
     Ok(lines
@@ -113,7 +113,7 @@ struct Purger {
 
 impl Purger {
     fn connect(args: &Args, address: Address, deadline: Instant) -> Result<Purger, Failure> {
-        let fatal = |error: String| Failure::new(exit::USAGE, format!("{address}: {error}"));
+        let fatal = |error: String| Failure::fatal(format!("{address}: {error}"));
         let mut options = Options::new(address.clone());
         options.membership = true;
         let mut session = Session::connect(options).map_err(|error| fatal(error.to_string()))?;
@@ -147,7 +147,7 @@ impl Purger {
         let sent = self
             .session
             .multicast(Service::Agreed, &[self.group], self.number, message);
-        sent.map_err(|error| Failure::new(exit::USAGE, error))?;
+        sent.map_err(Failure::fatal)?;
         self.under_way.push_back(waiting);
         Ok(())
     }
@@ -170,7 +170,7 @@ impl Purger {
             }
             if !delivered {
                 let late = "the purge was not ordered in time";
-                return Err(Failure::new(exit::USAGE, late));
+                return Err(Failure::fatal(late));
             }
             if let Some(oldest) = self.under_way.pop_front() {
                 report.add(&oldest.caches);
@@ -198,17 +198,16 @@ impl Purger {
 
     /// The next event; none if the time is over.
     fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>, Failure> {
-        let fatal = |error: ReceiveError| Failure::new(exit::USAGE, error);
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(None);
         }
         let set = self.session.set_receive_timeout(Some(left));
-        set.map_err(|error| Failure::new(exit::USAGE, error))?;
+        set.map_err(Failure::fatal)?;
         match self.session.receive() {
             Ok(event) => Ok(Some(event)),
             Err(ReceiveError::WouldBlock) => Ok(None),
-            Err(error) => Err(fatal(error)),
+            Err(error) => Err(Failure::fatal(error)),
         }
     }
 }

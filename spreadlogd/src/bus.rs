@@ -77,6 +77,7 @@ impl Bus {
                 .or_default()
                 .routes
                 .push(Route::new(log));
+            self.link.join(log.group);
         }
         let dropped: Vec<GroupName> = self
             .groups
@@ -86,12 +87,8 @@ impl Bus {
             .collect();
         for name in dropped {
             self.groups.remove(&name);
-            if let Some(session) = self.link.session() {
-                // A session that is lost is noticed when it is read.
-                let _ = session.leave(name);
-            }
+            self.link.leave(name);
         }
-        self.join_all();
     }
 
     /// Leaves all groups; the lines that are ordered before that still come.
@@ -122,23 +119,9 @@ impl Bus {
         self.link.is_readable()
     }
 
-    /// Goes on with opening the session if there is none, and joins the groups.
+    /// Goes on with opening the session if there is none.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.link.connect(registry, now) {
-            self.join_all();
-        }
-    }
-
-    fn join_all(&mut self) {
-        let Some(session) = self.link.session() else {
-            return;
-        };
-        for (&name, group) in &self.groups {
-            if !group.joined {
-                // A session that is lost is noticed when it is read.
-                let _ = session.join(name);
-            }
-        }
+        self.link.connect(registry, now);
     }
 
     /// Takes what the session has, up to a round's bound, and passes the lines on.

@@ -47,7 +47,7 @@ const TRIM_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct KeptLog {
     group: GroupName,
-    control: Name,
+    control: GroupName,
     keep: Keep,
     link: Link,
     logger: Logger,
@@ -121,11 +121,14 @@ impl KeptLog {
         options.name = session_name(config.index).parse().ok();
         options.membership = true;
         options.output_bytes_max = OUTPUT_BYTES_MAX;
-        let control = format!("{}~", config.group).parse()?;
+        let control: GroupName = format!("{}~", config.group).parse()?;
+        let mut link = Link::new(options, &[LOGGER_MARK], config.token, now);
+        link.join(config.group);
+        link.join(control);
         let mut kept = KeptLog {
             group: config.group,
             control,
-            link: Link::new(options, &[LOGGER_MARK], config.token, now),
+            link,
             given: writer
                 .as_ref()
                 .map_or(0, |writer| writer.progress().position()),
@@ -156,23 +159,14 @@ impl KeptLog {
         &mut self.link
     }
 
-    /// Goes on with opening the session if there is none, and joins the groups, the control group
-    /// last.
+    /// Goes on with opening the session if there is none.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
         if self.logger.is_unfit() || !self.link.connect(registry, now) {
             return;
         }
-        let Some(session) = self.link.session() else {
-            return;
-        };
-        let own = session.private_group();
-        let control = GroupName::new(self.control.as_bytes());
-        let joined = session.join(self.group).is_ok()
-            && control.is_ok_and(|control| session.join(control).is_ok());
-        if !joined {
-            return self.lose(&"joining failed");
+        if let Some(own) = self.link.private_group() {
+            self.logger.handle_connected(own.as_bytes());
         }
-        self.logger.handle_connected(own.as_bytes());
     }
 
     /// One turn: what the disk has done, what the bus has, what is due.
@@ -276,7 +270,7 @@ impl KeptLog {
         let elapsed = self.elapsed(now);
         let taken = match event {
             Event::Message(message) => self.handle_message(message, elapsed),
-            Event::Membership(membership) if membership.group == self.control => {
+            Event::Membership(membership) if membership.group == self.control.name() => {
                 let members: Vec<SessionName> = membership
                     .members
                     .iter()
@@ -299,7 +293,7 @@ impl KeptLog {
                     .handle_membership(elapsed, view, &members, network);
                 members.len() * 32
             }
-            Event::Transition { group, .. } if group == self.control => {
+            Event::Transition { group, .. } if group == self.control.name() => {
                 self.logger.handle_transition();
                 48
             }
@@ -323,7 +317,7 @@ impl KeptLog {
             if name == self.group.name() {
                 self.lines_read += memchr::memchr_iter(b'\n', &data).count() as u64;
                 self.logger.handle_data(elapsed, sender, mess_type, &data);
-            } else if name == self.control {
+            } else if name == self.control.name() {
                 self.logger.handle_control(elapsed, sender, &data);
             } else if name.is_private() {
                 self.logger.handle_private(elapsed, sender, &data);
@@ -348,7 +342,7 @@ impl KeptLog {
                 }
                 LoggerAction::DropKept => self.disk.ask(Command::DropKept),
                 LoggerAction::Committed(position) => self.give(position),
-                LoggerAction::Control(data) => self.send(self.control, &data),
+                LoggerAction::Control(data) => self.send(self.control.name(), &data),
                 LoggerAction::Send { to, data } => {
                     if let Ok(to) = Name::new(&to) {
                         self.send(to, &data);

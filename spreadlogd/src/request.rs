@@ -53,7 +53,7 @@ pub(crate) fn forget(config: &Config, name: &str) -> Result<u8, Failure> {
 
 fn ask(path: &Path, request: &Request) -> Result<Answer, Failure> {
     status::call(path, request, TIMEOUT).map_err(|error| match error {
-        status::CallError::Refused(reason) => Failure::new(exit::FAILED, reason),
-        error => Failure::new(exit::USAGE, format!("{}: {error}", path.display())),
+        status::CallError::Refused(reason) => Failure::failed(reason),
+        error => Failure::fatal(format!("{}: {error}", path.display())),
     })
 }

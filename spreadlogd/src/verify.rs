@@ -49,9 +49,8 @@ pub(crate) fn run(config: &Config, files: &[PathBuf]) -> Result<u8, Failure> {
             "--verify needs a configuration with Loggers",
         ));
     };
-    let fatal = |path: &Path, error: io::Error| {
-        Failure::new(exit::USAGE, format!("{}: {error}", path.display()))
-    };
+    let fatal =
+        |path: &Path, error: io::Error| Failure::fatal(format!("{}: {error}", path.display()));
     let mut findings = Findings::default();
     let mut out = String::new();
     let mut known = Known::default();

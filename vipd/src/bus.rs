@@ -26,6 +26,7 @@ impl Bus {
         // one session, and of no later one.
         let mut link = Link::new(options, b"v", token, Instant::now());
         link.set_pause_max(pause_max);
+        link.join(group);
         Bus { link, group }
     }
 
@@ -49,14 +50,9 @@ impl Bus {
         self.link.handle_event(event);
     }
 
-    /// Goes on with opening the session if there is none, and joins the group.
+    /// Goes on with opening the session if there is none.
     pub(crate) fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.link.connect(registry, now)
-            && let Some(session) = self.link.session()
-        {
-            // A session that is lost is noticed when it is read.
-            let _ = session.join(self.group);
-        }
+        self.link.connect(registry, now);
     }
 
     /// The next thing that has come; none until there is more.

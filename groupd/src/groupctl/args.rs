@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as Group, Parser, Subcommand};
 use group::{Address, ConnectError, GroupName, Name, Options, Service, Session};
 use groupd::control;
-use unixproc::exit::{Failure, USAGE};
+use unixproc::exit::Failure;
 
 /// Ask groupd, and use it by hand.
 #[derive(Debug, Parser)]
@@ -179,7 +179,7 @@ impl Place {
                 _ => "",
             };
             let message = format!("cannot connect to groupd at {address}: {error}{hint}");
-            Failure::new(USAGE, message)
+            Failure::fatal(message)
         })
     }
 
@@ -202,7 +202,7 @@ impl Place {
     }
 
     fn address(&self) -> Result<Address, Failure> {
-        Address::find(self.socket.as_deref(), None).map_err(|error| Failure::new(USAGE, error))
+        Address::find(self.socket.as_deref(), None).map_err(Failure::fatal)
     }
 }
 

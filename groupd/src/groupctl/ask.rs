@@ -7,7 +7,7 @@ use groupd::control;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use status::CallError;
-use unixproc::exit::{DONE, FAILED, Failure, USAGE, print};
+use unixproc::exit::{DONE, FAILED, Failure, print};
 
 use crate::args::{Groups, Members, Place, Status, hint};
 use crate::text::printable;
@@ -82,7 +82,7 @@ fn ask_members(place: &Place, group: &str) -> Result<control::Members, Failure> 
         }
     }
     let reason = "the members change faster than they can be listed";
-    Err(Failure::new(USAGE, reason))
+    Err(Failure::fatal(reason))
 }
 
 fn ask<A: DeserializeOwned>(place: &Place, request: &control::Request) -> Result<A, Failure> {
@@ -93,7 +93,7 @@ fn ask<A: DeserializeOwned>(place: &Place, request: &control::Request) -> Result
             _ => "",
         };
         let message = format!("cannot ask groupd at {}: {error}{hint}", path.display());
-        Failure::new(USAGE, message)
+        Failure::fatal(message)
     })
 }
 

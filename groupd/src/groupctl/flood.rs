@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 use group::{Event, Membership, Message, Name, SendError, Service, Session};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use unixproc::exit::{DONE, FAILED, Failure, print};
+use unixproc::exit::{DONE, Failure, print};
 
 use crate::args::{Flood, Place};
 use crate::report::{Latencies, Received, Report};
@@ -26,7 +26,7 @@ const EVENTS_PER_TURN: usize = 1024;
 
 pub(crate) fn run(place: &Place, args: &Flood) -> Result<u8, Failure> {
     let session = place.connect(!args.send_only)?;
-    let report = measure(session, args).map_err(|error| Failure::new(FAILED, error))?;
+    let report = measure(session, args).map_err(Failure::failed)?;
     let text = if args.json {
         format!("{}\n", report.json())
     } else {

@@ -1,11 +1,10 @@
 //! `join`: prints what groups receive, a line for each event.
 
-use std::error::Error;
 use std::io::{self, BufWriter, Write};
 
 use group::{Event, GroupId, Groups, Name};
 use serde_json::{Value, json};
-use unixproc::exit::{DONE, Failure, USAGE};
+use unixproc::exit::{DONE, Failure};
 
 use crate::args::{Join, Place};
 use crate::text::{hex, printable};
@@ -13,17 +12,17 @@ use crate::text::{hex, printable};
 pub(crate) fn run(place: &Place, args: &Join) -> Result<u8, Failure> {
     let mut session = place.connect(args.membership)?;
     for group in &args.groups {
-        session.join(*group).map_err(fatal)?;
+        session.join(*group).map_err(Failure::fatal)?;
     }
     let mut stdout = BufWriter::new(io::stdout().lock());
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
-        let event = match session.try_receive().map_err(fatal)? {
+        let event = match session.try_receive().map_err(Failure::fatal)? {
             Some(event) => event,
             None => {
                 // What was printed must be seen before this waits.
                 stdout.flush().map_err(Failure::stdout)?;
-                session.receive().map_err(fatal)?
+                session.receive().map_err(Failure::fatal)?
             }
         };
         let line = if args.json {
@@ -35,12 +34,8 @@ pub(crate) fn run(place: &Place, args: &Join) -> Result<u8, Failure> {
         left -= 1;
     }
     stdout.flush().map_err(Failure::stdout)?;
-    session.disconnect().map_err(fatal)?;
+    session.disconnect().map_err(Failure::fatal)?;
     Ok(DONE)
-}
-
-fn fatal(error: impl Error + Send + Sync + 'static) -> Failure {
-    Failure::new(USAGE, error)
 }
 
 /// An event for people.

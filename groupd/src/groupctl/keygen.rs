@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use unixproc::exit::{DONE, FAILED, Failure, USAGE, print};
+use unixproc::exit::{DONE, Failure, print};
 
 use crate::args::Keygen;
 use crate::text::hex;
@@ -19,7 +19,7 @@ const KEY_BYTES: usize = 32;
 pub(crate) fn run(args: &Keygen) -> Result<u8, Failure> {
     let path = &args.file;
     if path == Path::new("-") {
-        let key = random_key().map_err(|error| Failure::new(USAGE, error))?;
+        let key = random_key().map_err(Failure::fatal)?;
         print(&format!("{key}\n"))?;
         return Ok(DONE);
     }
@@ -37,9 +37,9 @@ pub(crate) fn run(args: &Keygen) -> Result<u8, Failure> {
                 "{}: there is a file already, it stays as it is",
                 path.display()
             );
-            Err(Failure::new(FAILED, message))
+            Err(Failure::failed(message))
         }
-        Err(error) => Err(Failure::new(USAGE, error)),
+        Err(error) => Err(Failure::fatal(error)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use group::wire::TOOL_DATA_MAX;
-use unixproc::exit::{DONE, Failure, USAGE};
+use unixproc::exit::{DONE, Failure};
 
 use crate::args::{Place, Send};
 
@@ -17,13 +17,13 @@ pub(crate) fn run(place: &Place, args: &Send) -> Result<u8, Failure> {
     };
     if data.len() > TOOL_DATA_MAX {
         let message = format!("a message must have at most {TOOL_DATA_MAX} bytes");
-        return Err(Failure::new(USAGE, message));
+        return Err(Failure::fatal(message));
     }
     let mut session = place.connect(false)?;
     session
         .multicast(args.service, &[args.group], args.mess_type, &data)
         .and_then(|()| session.disconnect())
-        .map_err(|error| Failure::new(USAGE, error))?;
+        .map_err(Failure::fatal)?;
     Ok(DONE)
 }
 
@@ -33,6 +33,6 @@ fn read_stdin() -> Result<Vec<u8>, Failure> {
     io::stdin()
         .take(TOOL_DATA_MAX as u64 + 1)
         .read_to_end(&mut data)
-        .map_err(|error| Failure::new(USAGE, format!("cannot read stdin: {error}")))?;
+        .map_err(|error| Failure::fatal(format!("cannot read stdin: {error}")))?;
     Ok(data)
 }

@@ -7,15 +7,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let group: GroupName = "greetings".parse()?;
     let options = Options::new(Address::find(None, None)?);
     let mut link = Link::new(options, b"li", Token(0), Instant::now());
+    link.join(group);
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(16);
     loop {
         let now = Instant::now();
         if link.connect(poll.registry(), now) {
-            println!("joining {group}");
-            if let Some(session) = link.session() {
-                session.join(group)?;
-            }
+            println!("listening to {group}");
         }
         while let Some(received) = link.receive(now) {
             match received {

@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::connecting::{Connecting, Progress};
 use crate::error::{ConnectError, ReceiveError};
 use crate::event::Event;
-use crate::name::Name;
+use crate::name::{GroupName, Name};
 use crate::reconnect::Reconnect;
 use crate::session::{Options, Session};
 
@@ -22,7 +22,7 @@ use crate::session::{Options, Session};
 ///
 /// - [`handle_event`](Self::handle_event) for each event;
 /// - [`connect`](Self::connect), as long as the program wants a session; if it says that there is
-///   a new one, join groups;
+///   a new one, it has already joined the [groups](Self::join);
 /// - [`receive`](Self::receive) until there is nothing, or as much as a turn may take;
 /// - poll no longer than until [`connect_at`](Self::connect_at), and not at all while it
 ///   [is readable](Self::is_readable).
@@ -33,6 +33,8 @@ use crate::session::{Options, Session};
 pub struct Link {
     options: Options,
     token: Token,
+    /// What each session joins, in this order.
+    groups: Vec<GroupName>,
     reconnect: Reconnect,
     state: State,
     /// Whether the session may have something to read.
@@ -67,6 +69,7 @@ impl Link {
             reconnect: Reconnect::new(options.name, prefix, now),
             options,
             token,
+            groups: Vec::new(),
             state: State::Down,
             readable: false,
         }
@@ -75,6 +78,28 @@ impl Link {
     /// Sets the longest pause between attempts.
     pub fn set_pause_max(&mut self, pause: Duration) {
         self.reconnect.set_pause_max(pause);
+    }
+
+    /// Joins a group: with this session, if there is one, and with each later one, after the groups
+    /// that were named before.
+    pub fn join(&mut self, group: GroupName) {
+        if self.groups.contains(&group) {
+            return;
+        }
+        self.groups.push(group);
+        if let Some(session) = self.session() {
+            // A session that is lost is noticed when it is read.
+            let _ = session.join(group);
+        }
+    }
+
+    /// Leaves a group; what is ordered before that still comes.
+    pub fn leave(&mut self, group: GroupName) {
+        self.groups.retain(|joined| *joined != group);
+        if let Some(session) = self.session() {
+            // As in `join`.
+            let _ = session.leave(group);
+        }
     }
 
     /// Where the daemon listens.
@@ -181,13 +206,17 @@ impl Link {
                 connecting.register(registry, self.token)?;
                 self.state = State::Connecting(Box::new(connecting));
             }
-            Progress::Connected(session) => {
+            Progress::Connected(mut session) => {
                 let had_trouble = self.reconnect.handle_connected(now);
                 let own = session.private_group();
                 let fields: log::Fields = &[("bus", self.address()), ("session", &own)];
                 match had_trouble {
                     true => log::notice("connected", fields),
                     false => log::info("connected", fields),
+                }
+                for group in &self.groups {
+                    // As in `join`.
+                    let _ = session.join(*group);
                 }
                 self.state = State::Up(Box::new(session));
                 // What came along with the handshake is not announced.

@@ -99,8 +99,10 @@ impl Subscriber {
         let mut options = Options::new(address);
         options.name = format!("{prefix}{}", std::process::id()).parse().ok();
         options.membership = true;
+        let mut link = Link::new(options, prefix.as_bytes(), token, now);
+        link.join(group);
         Subscriber {
-            link: Link::new(options, prefix.as_bytes(), token, now),
+            link,
             group,
             others: Vec::new(),
             assembler: Assembler::default(),
@@ -114,6 +116,7 @@ impl Subscriber {
     /// Joins another group after those before it, whose messages come as [`Input::Aside`].
     pub fn with_group(mut self, group: GroupName) -> Subscriber {
         self.others.push(group);
+        self.link.join(group);
         self
     }
 
@@ -142,16 +145,9 @@ impl Subscriber {
         self.link.handle_event(event);
     }
 
-    /// Goes on with opening the session if there is none, and joins the groups.
+    /// Goes on with opening the session if there is none.
     pub fn connect(&mut self, registry: &Registry, now: Instant) {
-        if self.link.connect(registry, now)
-            && let Some(session) = self.link.session()
-        {
-            for group in std::iter::once(&self.group).chain(&self.others) {
-                // A session that is lost is noticed when it is read.
-                let _ = session.join(*group);
-            }
-        }
+        self.link.connect(registry, now);
     }
 
     /// Takes what the session has, up to a round's bound.

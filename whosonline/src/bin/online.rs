@@ -66,13 +66,9 @@ fn run() -> Result<u8, Failure> {
         return Ok(exit::DONE);
     };
     let question = question(&args).map_err(|message| Failure::usage(&message))?;
-    let fatal = |error: anyhow::Error| Failure::new(exit::USAGE, error);
-    let answer = ask(&args.control, &question).map_err(fatal)?;
+    let answer = ask(&args.control, &question).map_err(Failure::fatal)?;
     if let Some(error) = answer["error"].as_str() {
-        return Err(Failure::new(
-            exit::USAGE,
-            format!("whosonline says: {error}"),
-        ));
+        return Err(Failure::fatal(format!("whosonline says: {error}")));
     }
     let text = match args.json {
         true => format!("{answer}\n"),

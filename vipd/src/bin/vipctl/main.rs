@@ -292,10 +292,10 @@ fn watch(path: &Path, json: bool) -> Result<u8, Failure> {
 fn purge(path: &Path) -> Result<u8, Failure> {
     if status::call::<Status>(path, &Request::Status, TIMEOUT).is_ok() {
         let error = "vipd runs, and would bring them back: stop it first";
-        return Err(Failure::new(exit::FAILED, error));
+        return Err(Failure::failed(error));
     }
     let purged = Kernel::open().and_then(|mut kernel| kernel.purge());
-    let purged = purged.map_err(|error| Failure::new(exit::FAILED, error))?;
+    let purged = purged.map_err(Failure::failed)?;
     print(&format!("{purged} addresses removed\n"))?;
     Ok(exit::DONE)
 }
@@ -308,9 +308,9 @@ fn import_file(file: &Path) -> Result<u8, Failure> {
             .and_then(|file| file.take(IMPORT_BYTES_MAX).read_to_string(&mut text)),
     };
     let name = file.display();
-    read.map_err(|error| Failure::new(exit::USAGE, format!("{name}: {error}")))?;
+    read.map_err(|error| Failure::fatal(format!("{name}: {error}")))?;
     let output = import::import(&text);
-    print(&output.map_err(|error| Failure::new(exit::FAILED, format!("{name}: {error}")))?)?;
+    print(&output.map_err(|error| Failure::failed(format!("{name}: {error}")))?)?;
     Ok(exit::DONE)
 }
 

@@ -76,6 +76,11 @@ fn historic() {
 }
 
 #[test]
+fn times() {
+    tests::play("times.sh");
+}
+
+#[test]
 fn loggers() {
     tests::play("loggers.sh");
 }
@@ -118,6 +123,31 @@ fn takeover_trace() {
 #[test]
 fn takeover_notify() {
     tests::play("takeover-notify.sh");
+}
+
+#[test]
+fn takeover_cascade() {
+    tests::play("takeover-cascade.sh");
+}
+
+#[test]
+fn takeover_talk() {
+    tests::play("takeover-talk.sh");
+}
+
+#[test]
+fn takeover_six() {
+    tests::play("takeover-six.sh");
+}
+
+#[test]
+fn takeover_status() {
+    tests::play("takeover-status.sh");
+}
+
+#[test]
+fn takeover_announce() {
+    tests::play("takeover-announce.sh");
 }
 
 #[test]
@@ -171,8 +201,38 @@ fn cache_limit() {
 }
 
 #[test]
+fn cache_confirm() {
+    tests::play("cache-confirm.sh");
+}
+
+#[test]
+fn cache_sidecar() {
+    tests::play("cache-sidecar.sh");
+}
+
+#[test]
+fn cache_config() {
+    tests::play("cache-config.sh");
+}
+
+#[test]
+fn cache_wire() {
+    tests::play("cache-wire.sh");
+}
+
+#[test]
+fn cache_hot() {
+    tests::play("cache-hot.sh");
+}
+
+#[test]
 fn cache_purged() {
     tests::play("cache-purged.sh");
+}
+
+#[test]
+fn purged_web() {
+    tests::play("purged-web.sh");
 }
 
 #[test]
@@ -183,6 +243,16 @@ fn cache_conformance() {
 #[test]
 fn online() {
     tests::play("online.sh");
+}
+
+#[test]
+fn online_options() {
+    tests::play("online-options.sh");
+}
+
+#[test]
+fn online_hostile() {
+    tests::play("online-hostile.sh");
 }
 
 #[test]

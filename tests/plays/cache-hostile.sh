@@ -23,7 +23,8 @@ listens() { (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; }
 until_true 10 'the cache serves' listens
 
 python3 "$plays/hostile.py" 127.0.0.1 $site 10.0.0.1 >"$scratch/hostile.out" ||
-    fail "$(cat "$scratch/hostile.out")"
+    fail "$(grep -v ', at the origin: ' "$scratch/hostile.out")"
+[ "$(grep -c ', at the origin: ' "$scratch/hostile.out")" -ge 100 ] || fail 'the table is shorter than it was'
 echo "ok: smuggling and open-proxy probes, no byte of them at the origin: $(tail -n 1 "$scratch/hostile.out")"
 
 status() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -o "\"$1\":[0-9]*" | cut -d: -f2; }

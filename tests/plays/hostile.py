@@ -1,7 +1,7 @@
 """Requests that two parsers could read in two ways: hostile.py ADDRESS HOST ORIGIN-ADDRESS.
 
 An origin of its own records the bytes that reach it. Each payload is sent on a connection of its
-own; then it is printed what was answered and how many requests the origin saw. Anything that
+own; then it is printed what was answered and which bytes reached the origin. Anything that
 reaches the origin must be one of the requests that a strict reader sees in the payload, written
 anew; what is refused must leave no byte there.
 """
@@ -222,6 +222,8 @@ for payload, status in PAYLOADS:
     smuggled = [head for head, _ in reached if b"smuggled" in head or b"other.org" in head]
     # A body that turns out to be malformed was on its way: then the origin sees no end of it.
     whole = [head for head, body in reached if body != b"?" and b"chunked" not in head.lower()]
+    bytes_there = b"".join(head + b"\r\n\r\n" + body for head, body in reached)
+    print(f"{payload!r}: {statuses}, at the origin: {bytes_there!r}")
     if statuses[:1] != [status] and not (statuses == [] and b"\r\nTransfer-Encoding: chunked\r\n\r\n" in payload):
         print(f"{payload!r}: answered {statuses}, not {status}")
         faults += 1

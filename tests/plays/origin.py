@@ -13,6 +13,8 @@ Every path answers with the text of DIRECTORY/version, which is its ETag too, fo
   ...gone         404 while DIRECTORY/gone exists
   /moved...       a 302 to this origin; /moved-away to another one
   /chunked...     in chunks
+  /padded...      with 12,000 bytes of header
+  /sie...         may be used for an hour while the origin fails: 503 while DIRECTORY/sick exists
 While DIRECTORY/lifetime exists, what it answers is stale at once. Each request is a line in
 DIRECTORY/requests, and its head is one in DIRECTORY/headers.
 """
@@ -56,6 +58,8 @@ class Origin(BaseHTTPRequestHandler):
             self.send_header("Location", f"http://{address}:{port}{wrong}/elsewhere.gif?x")
             self.send_header("Content-Length", "0")
             return self.end_headers()
+        if self.path.startswith("/sie") and os.path.exists(f"{directory}/sick"):
+            return self.send_error(503)
         tag = f'"{version}"'
         if self.path.startswith("/slow-head"):
             self.wait()
@@ -83,12 +87,17 @@ class Origin(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(len(body)))
         lifetime = 0 if os.path.exists(f"{directory}/lifetime") else 3600
-        self.send_header("Cache-Control", f"max-age={lifetime}")
+        grace = ", stale-if-error=3600" if self.path.startswith("/sie") else ""
+        self.send_header("Cache-Control", f"max-age={lifetime}{grace}")
+        if self.path.startswith("/padded"):
+            self.send_header("X-Padding", "x" * 12_000)
         self.send_header("ETag", tag)
         if self.path.startswith("/vary"):
             self.send_header("Vary", "Accept-Language")
         if "tagged" in self.path:
             self.send_header("Surrogate-Key", "news")
+        if "grouped" in self.path:
+            self.send_header("Cache-Groups", '"sport", "weather"')
         self.end_headers()
         if self.command == "HEAD":
             return

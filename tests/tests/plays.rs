@@ -76,6 +76,11 @@ fn historic() {
 }
 
 #[test]
+fn mistakes() {
+    tests::play("mistakes.sh");
+}
+
+#[test]
 fn times() {
     tests::play("times.sh");
 }
@@ -208,16 +213,6 @@ fn cache_confirm() {
 #[test]
 fn cache_sidecar() {
     tests::play("cache-sidecar.sh");
-}
-
-#[test]
-fn cache_config() {
-    tests::play("cache-config.sh");
-}
-
-#[test]
-fn cache_wire() {
-    tests::play("cache-wire.sh");
 }
 
 #[test]

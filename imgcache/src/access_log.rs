@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use group::{Address, Event, GroupName, Options, ReceiveError, Service, Session};
+use group::{Address, Event, GroupName, Link, Options, Received, Service, Session};
+use mio::{Events, Poll, Token};
 use unixproc::log;
 use weblog::stream::{Cutter, Limits, Outbox, Outgoing, WhenFull};
 
@@ -25,8 +26,8 @@ const OUTBOX_BYTES: usize = 16 << 20;
 /// Lines wait at most this long.
 const FLUSH: Duration = Duration::from_millis(200);
 
-/// Pause between attempts to connect.
-const RETRY: Duration = Duration::from_secs(1);
+/// What private names of access logs begin with.
+const MARK: &str = "il";
 
 /// At the end, what waits is sent within this time.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -71,9 +72,10 @@ impl Lines {
     /// Publishes to a group.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// There is no thread or no descriptor to be had.
     pub(crate) fn to_group(address: Address, group: GroupName) -> io::Result<Lines> {
-        Lines::start(move |batches, _| publish(address, group, batches))
+        let bus = Publisher::new(address, group)?;
+        Lines::start(move |batches, _| publish(bus, batches))
     }
 
     /// Hands over whole lines.
@@ -135,12 +137,10 @@ fn write_file(mut file: File, path: &PathBuf, batches: &Receiver<Vec<u8>>, reope
     }
 }
 
-/// Publishes lines until the sender is gone; without the bus, as many are kept as
-/// fit.
-fn publish(address: Address, group: GroupName, batches: &Receiver<Vec<u8>>) {
+/// Publishes lines until the sender is gone; without the bus, as many are kept as fit.
+fn publish(mut bus: Publisher, batches: &Receiver<Vec<u8>>) {
     let mut cutter = Cutter::new(Limits::BATCHED);
     let mut outbox = Outbox::new(WhenFull::Drop, OUTBOX_BYTES);
-    let mut bus = Publisher::new(address, group);
     loop {
         let ended = match batches.recv_timeout(FLUSH) {
             Ok(batch) => {
@@ -173,89 +173,62 @@ fn publish(address: Address, group: GroupName, batches: &Receiver<Vec<u8>>) {
 
 /// A session that sends, and hears what it sent to itself.
 struct Publisher {
-    address: Address,
+    link: Link,
     group: GroupName,
-    session: Option<Session>,
-    retry_at: Instant,
-    reported: bool,
+    poll: Poll,
+    events: Events,
 }
 
 impl Publisher {
-    fn new(address: Address, group: GroupName) -> Publisher {
-        Publisher {
-            address,
+    fn new(address: Address, group: GroupName) -> io::Result<Publisher> {
+        let mut options = Options::new(address);
+        options.name = format!("{MARK}{}", std::process::id()).parse().ok();
+        Ok(Publisher {
+            link: Link::new(options, MARK.as_bytes(), Token(0), Instant::now()),
             group,
-            session: None,
-            retry_at: Instant::now(),
-            reported: false,
-        }
+            poll: Poll::new()?,
+            events: Events::with_capacity(16),
+        })
     }
 
-    /// Sends what the outbox has, as far as the bus takes it.
+    /// Sends what the outbox has, as far as the bus takes it now.
     fn work(&mut self, outbox: &mut Outbox) {
         let now = Instant::now();
-        if self.session.is_none() && now >= self.retry_at && !outbox.is_drained() {
-            let mut options = Options::new(self.address.clone());
-            options.name = format!("il{}", std::process::id()).parse().ok();
-            let opened = Session::connect(options).map_err(|error| error.to_string());
-            let opened = opened.and_then(|mut session| {
-                let set = session.set_nonblocking(true);
-                set.map(|()| session).map_err(|error| error.to_string())
-            });
-            match opened {
-                Ok(session) => {
-                    self.session = Some(session);
-                    self.reported = false;
+        // If it fails, there is nothing to be told: the next turn asks again.
+        let _ = self.poll.poll(&mut self.events, Some(Duration::ZERO));
+        for event in &self.events {
+            self.link.handle_event(event);
+        }
+        self.link.connect(self.poll.registry(), now);
+        while let Some(received) = self.link.receive(now) {
+            match received {
+                Received::Event(Event::Message(message)) => {
+                    let own = self.link.private_group() == Some(message.sender);
+                    if let (true, Ok(number)) = (own, <[u8; 8]>::try_from(&message.data[..])) {
+                        outbox.handle_marker(u64::from_be_bytes(number));
+                    }
                 }
-                Err(error) => self.lose(&error, outbox),
+                Received::Event(_) => {}
+                Received::Lost => outbox.handle_bus_lost(),
             }
         }
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        if let Err(error) = exchange(session, self.group, outbox) {
-            self.lose(&error.to_string(), outbox);
+        if let Some(session) = self.link.session()
+            && let Err(error) = send(session, self.group, outbox)
+        {
+            self.link.lose(&error, now);
+            outbox.handle_bus_lost();
         }
     }
 
-    fn lose(&mut self, error: &str, outbox: &mut Outbox) {
-        if !self.reported {
-            let address = &self.address;
-            log::warning("log-bus-lost", &[("bus", address), ("error", &error)]);
-        }
-        self.reported = true;
-        self.session = None;
-        self.retry_at = Instant::now() + RETRY;
-        outbox.handle_bus_lost();
-    }
-
-    fn close(self) {
-        if let Some(session) = self.session {
+    fn close(mut self) {
+        if let Some(session) = self.link.close(Instant::now()) {
             // The end of the connection says the same a little less politely.
             let _ = session.disconnect();
         }
     }
 }
 
-/// Takes our own markers, and sends.
-fn exchange(
-    session: &mut Session,
-    group: GroupName,
-    outbox: &mut Outbox,
-) -> Result<(), anyhow::Error> {
-    loop {
-        match session.try_receive() {
-            Ok(Some(Event::Message(message))) => {
-                let own = message.sender == session.private_group();
-                if let (true, Ok(number)) = (own, <[u8; 8]>::try_from(&message.data[..])) {
-                    outbox.handle_marker(u64::from_be_bytes(number));
-                }
-            }
-            Ok(Some(_)) | Err(ReceiveError::Membership(_)) => {}
-            Ok(None) => break,
-            Err(error) => return Err(error.into()),
-        }
-    }
+fn send(session: &mut Session, group: GroupName, outbox: &mut Outbox) -> anyhow::Result<()> {
     session.flush()?;
     while !session.wants_write() {
         let own = [session.private_group()];

@@ -42,8 +42,10 @@ pub(crate) fn show(shared: &Shared, what: &str) -> Result<Show, String> {
             (site.name().to_owned(), target, file)
         }
         None => {
-            let root = format!("{}/", cache.root.path().display());
-            let file = what.strip_prefix(&root).unwrap_or(what);
+            // By the name in the configuration, or by that behind its symbolic links.
+            let roots = [config.cache_root.as_path(), cache.root.path()];
+            let below = |root: &Path| what.strip_prefix(&format!("{}/", root.display()));
+            let file = roots.into_iter().find_map(below).unwrap_or(what);
             let neither = || format!("neither a URL nor a file of this cache: {what:?}");
             let (site, target) = match names::read_file_name(file) {
                 FileName::Object { site, target, .. } => {

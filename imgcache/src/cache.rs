@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use imgcache::freshness::{self, Policy, Times, Use};
-use imgcache::http::{Headers, Response};
-use imgcache::meta::{Body, Meta};
+use imgcache::http::Headers;
 use imgcache::names;
 use imgcache::rules::{Rules, Verdict};
 use imgcache::variants;
@@ -18,11 +18,11 @@ use purges::{Subject, Target};
 use unixproc::log;
 
 use crate::config::{OnIsolation, Site};
-use crate::entry::Entry;
+use crate::entry::{Entry, Moment};
 use crate::journal::Journal;
 use crate::root::{Found, Root};
 use crate::shared::now_ms;
-use crate::store::{Draft, Store};
+use crate::store::Store;
 
 /// Bound: objects that are kept open.
 const OPEN_MAX: usize = 4096;
@@ -66,6 +66,8 @@ pub(crate) struct Cache {
     pub(crate) root: Arc<Root>,
     pub(crate) journal: Mutex<Journal>,
     inner: Mutex<Inner>,
+    /// Files that have been deleted, to be closed.
+    pub(crate) deleted: Mutex<Vec<OwnedFd>>,
     /// Whether a thread makes room.
     pub(crate) evicting: AtomicBool,
 }
@@ -83,8 +85,8 @@ pub(crate) struct Inner {
     memory: usize,
     memory_max: usize,
     on_isolation: OnIsolation,
-    /// Whether purges may be missed now.
-    isolated: bool,
+    /// Since when, in milliseconds, it is known that purges may be missed; none if none are.
+    isolated_since: Option<i64>,
     /// Purges may have been missed up to this time, in milliseconds.
     missed_until: i64,
 }
@@ -151,13 +153,14 @@ impl Cache {
             memory: 0,
             memory_max,
             on_isolation,
-            isolated: false,
+            isolated_since: None,
             missed_until: 0,
         };
         Ok(Cache {
             root,
             journal: Mutex::new(journal),
             inner: Mutex::new(inner),
+            deleted: Mutex::default(),
             evicting: AtomicBool::new(false),
         })
     }
@@ -168,17 +171,17 @@ impl Cache {
     }
 
     /// What there is for this request, without waiting for the disk.
-    pub(crate) fn find(&self, place: Place, request: &Headers, now: i64) -> Lookup {
+    pub(crate) fn find(&self, place: Place, request: &Headers, moment: Moment) -> Lookup {
         let Some(file) = place.file() else {
             return Lookup::Absent;
         };
-        let base = match self.hot(place, &file, now) {
+        let base = match self.hot(place, &file, moment) {
             Some(found) => found,
             None => return Lookup::Cold(file),
         };
         let (entry, how) = match base.0.vary.is_empty() {
             true => base,
-            false => match self.variant(place, &file, base, request, now) {
+            false => match self.variant(place, &file, base, request, moment) {
                 Ok(found) => found,
                 Err(lookup) => return lookup,
             },
@@ -200,7 +203,7 @@ impl Cache {
         file: &str,
         base: (Arc<Entry>, Option<Use>),
         request: &Headers,
-        now: i64,
+        moment: Moment,
     ) -> Result<(Arc<Entry>, Option<Use>), Lookup> {
         let text = variants::selecting(&base.0.vary, request);
         let selecting = selecting_hash(&text);
@@ -208,7 +211,7 @@ impl Cache {
             return Ok(base);
         }
         let path = names::variant_of(file, &text);
-        let Some(found) = self.hot(place, &path, now) else {
+        let Some(found) = self.hot(place, &path, moment) else {
             return Err(Lookup::Cold(path));
         };
         let (meta, first) = (&found.0.object.meta, &base.0.object.meta);
@@ -219,18 +222,17 @@ impl Cache {
     }
 
     /// An object that is open and as it was; how it may be used, none if it is purged.
-    fn hot(&self, place: Place, path: &str, now: i64) -> Option<(Arc<Entry>, Option<Use>)> {
+    fn hot(&self, place: Place, path: &str, moment: Moment) -> Option<(Arc<Entry>, Option<Use>)> {
+        let now = moment.now;
         let inner = self.lock();
         let open = inner.open.get(path)?;
         let entry = Arc::clone(&open.entry);
         let named = now.abs_diff(open.named_at) < NAME_CHECK_MS;
         let meta = &entry.object.meta;
         let verdict = inner.judge(place, &entry.tags, meta.rule);
-        let missed = inner.may_be_purged(meta.times.request, now);
+        let missed = inner.may_be_purged(meta.times.request, entry.asked_in_vain(), now);
         drop(inner);
-        if !entry.object.is_current().unwrap_or(false)
-            || !(named || self.root.is_named(&entry.object))
-        {
+        if !entry.is_current(moment) || !(named || self.root.is_named(&entry.object)) {
             self.close(path);
             return None;
         }
@@ -269,83 +271,6 @@ impl Cache {
         let entry = Arc::new(Entry::read(object, policy, in_memory_max)?);
         self.lock().keep(Arc::clone(&entry));
         Some(entry)
-    }
-
-    /// Gives a complete body its place, unless it has been purged since it was asked for; whether
-    /// it was stored.
-    ///
-    /// # Errors
-    /// The disk refuses it.
-    pub(crate) fn commit(
-        &self,
-        draft: Draft,
-        place: Place,
-        request: &Headers,
-        response: &Response,
-        times: Times,
-        number: u64,
-    ) -> io::Result<bool> {
-        let tags = freshness::tags(&response.headers);
-        let file = place.file();
-        let valid = self.lock().judge(place, &tags, number) == Verdict::Valid;
-        let (Some(file), true) = (file, valid) else {
-            self.lock().store.discard(draft);
-            return Ok(false);
-        };
-        let mut headers = response.headers.clone();
-        headers.remove_hop_by_hop();
-        headers.remove("content-length");
-        let vary = variants::vary(&headers);
-        let text = variants::selecting(&vary, request);
-        let selecting = match vary.is_empty() {
-            true => String::new(),
-            false => selecting_hash(&text),
-        };
-        let url = place.url();
-        let (path, generation) = match vary.is_empty() {
-            true => (file, rand::random()),
-            false => self.place_of_variant(file, &url, &vary, &text),
-        };
-        let meta = Meta {
-            url,
-            status: response.status,
-            headers,
-            times,
-            rule: number,
-            era: 0,
-            generation,
-            selecting,
-            body: Body::default(),
-            sha256: String::new(),
-        };
-        let mut inner = self.lock();
-        let replaced = inner.forget(&path);
-        let stored = inner.store.commit(draft, &path, meta);
-        drop(inner);
-        drop(replaced);
-        stored.map(|_| true)
-    }
-
-    /// The file of a variant, and its generation: that of the first one, if this is a further one.
-    fn place_of_variant(
-        &self,
-        file: String,
-        url: &str,
-        vary: &[String],
-        selecting: &[u8],
-    ) -> (String, u64) {
-        match self.root.find(&file, url) {
-            Ok(Found::Object(base)) if base.meta.vary() == vary => {
-                // Replacing the first one does not end the others.
-                let is_first = base.meta.selecting == selecting_hash(selecting);
-                let path = match is_first {
-                    true => file,
-                    false => names::variant_of(&file, selecting),
-                };
-                (path, base.meta.generation)
-            }
-            _ => (file, rand::random()),
-        }
     }
 
     /// Puts what a 304 says in place of what was stored; none if the object is gone or purged.
@@ -394,20 +319,20 @@ impl Cache {
 }
 
 impl Inner {
-    /// Purges may be missed from now on.
-    pub(crate) fn begin_isolation(&mut self) {
-        self.isolated = true;
+    /// Purges may be missed from `now` on, in milliseconds.
+    pub(crate) fn begin_isolation(&mut self, now: i64) {
+        self.isolated_since.get_or_insert(now);
     }
 
     /// From now on no purge is missed any more; what was asked for before `missed_until`, in
     /// milliseconds, may be older than one that was.
     pub(crate) fn end_isolation(&mut self, missed_until: i64) {
-        self.isolated = false;
+        self.isolated_since = None;
         self.missed_until = self.missed_until.max(missed_until);
     }
 
     pub(crate) fn is_isolated(&self) -> bool {
-        self.isolated
+        self.isolated_since.is_some()
     }
 
     /// What a new configuration says.
@@ -416,14 +341,19 @@ impl Inner {
         self.on_isolation = on_isolation;
     }
 
-    /// Whether a purge that was missed could concern what was asked for at this time.
-    fn may_be_purged(&self, asked: i64, now: i64) -> bool {
+    /// Whether a purge that was missed could concern what was asked for at this time, and again, in
+    /// vain, at that.
+    fn may_be_purged(&self, asked: i64, in_vain: i64, now: i64) -> bool {
+        let isolated = self.isolated_since;
         match self.on_isolation {
             OnIsolation::Serve => false,
             OnIsolation::Revalidate => {
-                asked < self.missed_until || (self.isolated && asked + ISOLATED_USE_MS < now)
+                // Once what is older than the isolation, and then every ten seconds.
+                let last = asked.max(in_vain);
+                let due = |since| last <= since || last + ISOLATED_USE_MS < now;
+                asked < self.missed_until || isolated.is_some_and(due)
             }
-            OnIsolation::Pass => asked < self.missed_until || self.isolated,
+            OnIsolation::Pass => asked < self.missed_until || isolated.is_some(),
         }
     }
 
@@ -481,7 +411,7 @@ impl Inner {
     }
 }
 
-fn selecting_hash(text: &[u8]) -> String {
+pub(crate) fn selecting_hash(text: &[u8]) -> String {
     let name = names::variant_of("", text);
     name.trim_start_matches("#v=").to_owned()
 }

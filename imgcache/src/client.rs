@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use imgcache::chunked::Chunks;
 use imgcache::http::{Framing, HEAD_MAX, Reject, Request, read_request};
+use mio::event;
 use mio::net::TcpStream;
+use rustix::net::SendFlags;
 
 use crate::config::Site;
 use crate::entry::Entry;
@@ -25,9 +27,6 @@ pub(crate) const PROGRESS: Duration = Duration::from_secs(30);
 
 /// How long what a client still sends is read, so that it sees the last answer.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Bytes of one sendfile(2).
-const SENDFILE_BYTES: u64 = 512 << 10;
 
 /// A connection.
 #[derive(Debug)]
@@ -66,6 +65,10 @@ pub(crate) struct Client {
     /// Bytes taken from or given to the client since `rate_from`.
     moved: u64,
     rate_from: Instant,
+    /// The turn of its loop before which the request began to come.
+    pub(crate) begun_by: u64,
+    /// The last turn in which the kernel told of something to read.
+    told_in: u64,
     /// Whether the socket took less than there was.
     is_blocked: bool,
     /// Whether there may be something to read: the last read was not a short one, or the kernel
@@ -154,16 +157,37 @@ impl Client {
             visit,
             moved: 0,
             rate_from: now,
+            begun_by: u64::MAX,
+            told_in: 0,
             is_blocked: false,
             may_read: true,
             is_half_closed: false,
         }
     }
 
-    /// The kernel tells of something new.
-    pub(crate) fn handle_event(&mut self, is_read_closed: bool) {
+    /// The kernel tells of something new, in this turn of the loop.
+    pub(crate) fn handle_event(&mut self, event: &event::Event, turn: u64) {
         self.may_read = true;
-        self.is_half_closed |= is_read_closed;
+        self.is_half_closed |= event.is_read_closed();
+        if event.is_readable() {
+            self.told_in = turn;
+        }
+    }
+
+    /// It is in a loop from now on: there may be something to read, and what it asks for has begun
+    /// to come by the next turn.
+    pub(crate) fn begin_again(&mut self, turn: u64) {
+        self.may_read = true;
+        self.begun_by = turn + 1;
+    }
+
+    /// Notes by which turn the request that is read next, or goes on, has begun to come.
+    pub(crate) fn note_begin(&mut self, turn: u64) {
+        self.begun_by = match self.input.is_empty() && self.told_in != turn {
+            // It comes while the turn goes on.
+            true => turn + 1,
+            false => turn,
+        };
     }
 
     /// Whether the client, and not this cache or an origin, is what is waited for, and has been
@@ -304,12 +328,17 @@ impl Client {
         range: &mut Range<u64>,
         now: Instant,
     ) -> io::Result<bool> {
+        // A head and the file behind it share their packets.
+        let more = matches!(self.phase, Phase::Sending(Source::Entry(..)));
         loop {
             let head = &self.output[self.written..];
             let rest = &body[range.start as usize..range.end as usize];
             let pieces = [IoSlice::new(head), IoSlice::new(rest)];
             let written = match (head.is_empty(), rest.is_empty()) {
                 (true, true) => break,
+                (false, true) if more => {
+                    rustix::net::send(&self.stream, head, SendFlags::MORE).map_err(io::Error::from)
+                }
                 (false, true) => self.stream.write(head),
                 _ => self.stream.write_vectored(&pieces),
             };
@@ -337,7 +366,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Sends bytes of a file; they are taken off the range.
+    /// Sends up to `room` bytes of a file; they are taken off the range.
     ///
     /// # Errors
     /// The client is gone, or the file is shorter than it was: the answer cannot be completed.
@@ -345,12 +374,13 @@ impl Client {
         &mut self,
         file: &File,
         range: &mut Range<u64>,
+        room: u64,
         now: Instant,
     ) -> io::Result<Progress> {
         if range.is_empty() {
             return Ok(Progress::Done);
         }
-        let count = (range.end - range.start).min(SENDFILE_BYTES) as usize;
+        let count = (range.end - range.start).min(room) as usize;
         match rustix::fs::sendfile(&self.stream, file, Some(&mut range.start), count) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(sent) => {

@@ -22,11 +22,12 @@ use unixproc::signal::{Signal, Signals};
 use crate::answers;
 use crate::bus::Bus;
 use crate::config::Config;
+use crate::disk::Task;
 use crate::health;
 use crate::orders::{Confirming, ORDERS_MAX, answer_order, carry_out};
 use crate::origins;
 use crate::shared::{Order, Shared, now_ms};
-use crate::start::{listen_all, open_cache, open_log, start_loops};
+use crate::start::{listen_all, open_cache, open_log, raise_descriptors, start_loops};
 use crate::walk::Walk;
 
 const SIGNALS: Token = Token(0);
@@ -88,6 +89,7 @@ impl Daemon {
         let registry = poll.registry();
         let source = signals.as_raw_fd();
         registry.register(&mut SourceFd(&source), SIGNALS, Interest::READABLE)?;
+        raise_descriptors();
         let listeners = listen_all(&config)?;
         if let Some(directory) = config.control.parent() {
             std::fs::create_dir_all(directory)?;
@@ -100,7 +102,7 @@ impl Daemon {
         let bus = match config.group {
             Some(group) => {
                 // Purges before this moment may have been missed.
-                cache.lock().begin_isolation();
+                cache.lock().begin_isolation(now_ms());
                 let address = group::Address::find(socket, config.socket.as_deref())?;
                 Some(Bus::new(address, group, BUS, missed))
             }
@@ -222,7 +224,7 @@ impl Daemon {
         let news = bus.receive(now);
         let cache = &self.shared.cache;
         if news.lost {
-            cache.lock().begin_isolation();
+            cache.lock().begin_isolation(now_ms());
         }
         let config = self.shared.config();
         if !news.replayed.is_empty() {
@@ -242,6 +244,10 @@ impl Daemon {
         self.confirm(&news, now);
         if !(news.orders.is_empty() && news.replayed.is_empty()) {
             self.start_sweep();
+            let shared = &self.shared;
+            if shared.cache.has_deleted() && shared.disk.submit(Task::Close).is_err() {
+                shared.cache.close_deleted();
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use imgcache::freshness::Policy;
 use unixproc::log;
 
 use crate::cache::Cache;
+use crate::commit::Commit;
 use crate::entry::Entry;
 use crate::purging::Enforced;
 use crate::shared::{CLIENTS_MAX, Content, ReturnAddress};
@@ -37,8 +38,15 @@ pub(crate) enum Task {
         bytes: Range<u64>,
         reply: ReturnAddress,
     },
+    /// Give a body its name.
+    Commit {
+        commit: Box<Commit>,
+        reply: ReturnAddress,
+    },
     /// Delete what is purged.
     Settle(Enforced),
+    /// Close what has been deleted.
+    Close,
     /// Delete what was not used for long.
     Evict,
 }
@@ -93,7 +101,7 @@ fn work(receiver: &Mutex<Receiver<Task>>, waiting: &AtomicUsize, cache: &Cache) 
                 url,
                 policy,
                 reply,
-            } => reply.send(Content::Loaded(cache.load(&path, &url, policy))),
+            } => reply.send(Content::Loaded(cache.load(&path, &url, policy).is_some())),
             Task::Warm {
                 entry,
                 bytes,
@@ -103,6 +111,10 @@ fn work(receiver: &Mutex<Receiver<Task>>, waiting: &AtomicUsize, cache: &Cache) 
                 let _ = entry.object.read_through(bytes);
                 reply.send(Content::Warmed);
             }
+            Task::Commit { commit, reply } => {
+                reply.send(Content::Committed(cache.commit(*commit)));
+            }
+            Task::Close => cache.close_deleted(),
             Task::Evict => cache.evict(),
             Task::Settle(enforced) => {
                 if let Err(error) = cache.settle(enforced) {

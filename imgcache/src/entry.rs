@@ -1,7 +1,9 @@
 //! An object that is kept open, ready to be sent.
 
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use imgcache::freshness::{self, Policy, Use};
 use imgcache::http::{reason, write_line};
@@ -28,6 +30,24 @@ pub(crate) struct Entry {
     fresh_until: i64,
     /// Its age in seconds when it came.
     pub(crate) first_age: u64,
+    /// When the origin was last asked about it and had no answer, in milliseconds.
+    in_vain: AtomicI64,
+    /// The last turn of a loop in which the file was as it was when it was opened.
+    current_in: AtomicU64,
+    /// The last turn of a loop in which all of the file was in memory.
+    warm_in: AtomicU64,
+}
+
+/// When a request is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Milliseconds since 1970.
+    pub(crate) now: i64,
+    /// The turn of the loop.
+    pub(crate) turn: u64,
+    /// Whether the request had begun to come before the turn. Then what has been found out about a
+    /// file in this turn is as good as to look again: it is younger than the request.
+    pub(crate) begun: bool,
 }
 
 impl Entry {
@@ -57,9 +77,47 @@ impl Entry {
             vary: meta.vary(),
             fresh_until,
             first_age: meta.stored().age(came),
+            in_vain: AtomicI64::new(0),
+            current_in: AtomicU64::new(0),
+            warm_in: AtomicU64::new(0),
             body,
             object,
         }
+    }
+
+    /// Whether the file is as it was when it was opened, see [`Object::is_current`].
+    pub(crate) fn is_current(&self, moment: Moment) -> bool {
+        if moment.begun && self.current_in.load(Ordering::Relaxed) == moment.turn {
+            return true;
+        }
+        let current = self.object.is_current().unwrap_or(false);
+        if current {
+            self.current_in.store(moment.turn, Ordering::Relaxed);
+        }
+        current
+    }
+
+    /// Whether to read these bytes may be to wait for the disk, see [`Object::is_cold`].
+    pub(crate) fn is_cold(&self, bytes: Range<u64>, turn: u64) -> bool {
+        let whole = bytes == (0..self.object.meta.body.size);
+        if whole && self.warm_in.load(Ordering::Relaxed) == turn {
+            return false;
+        }
+        let cold = self.object.is_cold(bytes);
+        if whole && !cold {
+            self.warm_in.store(turn, Ordering::Relaxed);
+        }
+        cold
+    }
+
+    /// The origin was asked about it at this time, and had no answer.
+    pub(crate) fn ask_in_vain(&self, now: i64) {
+        self.in_vain.store(now, Ordering::Relaxed);
+    }
+
+    /// When that was last.
+    pub(crate) fn asked_in_vain(&self) -> i64 {
+        self.in_vain.load(Ordering::Relaxed)
     }
 
     /// How it may be used at this time.

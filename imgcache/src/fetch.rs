@@ -1,9 +1,7 @@
 //! A request to an origin: the connection, and the body as far as it has come.
 
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,15 +16,12 @@ use crate::client::Progress;
 use crate::config::Site;
 use crate::entry::Entry;
 use crate::shared::Shared;
-use crate::store::Draft;
+use crate::spool::Spool;
 
 pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(3);
 
 /// Bound: the time until an origin answers, or sends more.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(30);
-
-/// Bound: bytes of a body that is not stored that wait for the client; then the origin waits.
-pub(crate) const TAIL_MAX: usize = 256 << 10;
 
 /// Bound: bytes of a request's body that wait for the origin; then the client waits.
 pub(crate) const UPLOAD_MAX: usize = 64 << 10;
@@ -77,6 +72,8 @@ pub(crate) struct Fetch {
     pub(crate) outcome: Outcome,
     /// Clients that wait for it or are sent from it.
     pub(crate) readers: Vec<usize>,
+    /// Clients, with their serials, that wait until the body has its name.
+    pub(crate) late: Vec<(usize, u64)>,
     pub(crate) deadline: Instant,
 }
 
@@ -87,7 +84,9 @@ pub(crate) enum State {
     /// The request is being written, or the head of the response read.
     Asking,
     Body,
-    /// All of the body is there.
+    /// All of the body is there, and is being given its name.
+    Committing,
+    /// Nothing is left to be done.
     Done,
     Failed,
 }
@@ -121,87 +120,6 @@ enum BodyIn {
     Length(u64),
     Chunked(Chunks),
     Close,
-}
-
-/// A body as far as it has come: the start in a file, if it is stored, the rest in memory.
-#[derive(Debug, Default)]
-pub(crate) struct Spool {
-    pub(crate) draft: Option<Draft>,
-    /// Where the bytes in memory begin.
-    tail_at: u64,
-    tail: Vec<u8>,
-    /// The file of a body that has been given its name.
-    complete: Option<File>,
-    /// Whether the draft takes no more, because the disk refused it.
-    broken: bool,
-}
-
-impl Spool {
-    /// Bytes that have come.
-    pub(crate) fn length(&self) -> u64 {
-        self.tail_at + self.tail.len() as u64
-    }
-
-    /// Whether the body can be stored when it is complete.
-    pub(crate) fn is_sound(&self) -> bool {
-        self.draft.is_some() && !self.broken
-    }
-
-    /// All of the body is in this file now.
-    pub(crate) fn keep(&mut self, file: File, length: u64) {
-        self.complete = Some(file);
-        self.tail_at = length;
-    }
-
-    fn append(&mut self, shared: &Shared, bytes: &[u8]) {
-        if let Some(draft) = &mut self.draft
-            && !self.broken
-        {
-            let room = !draft.is_short_of(bytes.len()) || shared.cache.lock().store.extend(draft);
-            if room && draft.append(bytes).is_ok() {
-                self.tail_at = draft.length;
-                return;
-            }
-            // From here on it is passed through memory.
-            self.broken = true;
-        }
-        self.tail.extend_from_slice(bytes);
-    }
-
-    /// Copies bytes from a position on; none if they have not come yet, or are gone.
-    pub(crate) fn read(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        if at < self.tail_at {
-            let file = self
-                .draft
-                .as_ref()
-                .map(|draft| &draft.file)
-                .or(self.complete.as_ref());
-            let file = file.ok_or(io::ErrorKind::NotFound)?;
-            let count = buffer.len().min((self.tail_at - at) as usize);
-            return file.read_at(&mut buffer[..count], at);
-        }
-        let rest = self
-            .tail
-            .get((at - self.tail_at) as usize..)
-            .unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
-    }
-
-    /// Drops from memory what every client has got.
-    pub(crate) fn trim(&mut self, at: u64) {
-        if at > self.tail_at {
-            let count = ((at - self.tail_at) as usize).min(self.tail.len());
-            self.tail.drain(..count);
-            self.tail_at += count as u64;
-        }
-    }
-
-    /// Whether the origin must wait.
-    pub(crate) fn is_full(&self) -> bool {
-        self.tail.len() >= TAIL_MAX
-    }
 }
 
 impl Drop for Fetch {
@@ -256,6 +174,7 @@ impl Fetch {
             stored: false,
             outcome: Outcome::Pending,
             readers: Vec::new(),
+            late: Vec::new(),
             deadline: Instant::now() + CONNECT_TIME,
         }
     }
@@ -403,7 +322,7 @@ impl Fetch {
                 let count = self.take_body(&input, &mut decoded)?;
                 self.input.extend_from_slice(&input[count..]);
             }
-            if self.is_complete() {
+            if self.has_body_read() {
                 return Ok(Progress::Done);
             }
             if self.spool.is_full() {
@@ -459,7 +378,7 @@ impl Fetch {
         }
     }
 
-    fn is_complete(&self) -> bool {
+    fn has_body_read(&self) -> bool {
         match &self.body {
             BodyIn::Length(left) => *left == 0,
             BodyIn::Chunked(chunks) => chunks.is_done(),
@@ -479,9 +398,14 @@ impl Fetch {
                 .is_some_and(|response| response.keep_alive)
     }
 
+    /// Whether all of the body is there.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.state, State::Committing | State::Done)
+    }
+
     /// Whether nothing more will come.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.state, State::Done | State::Failed)
+        self.is_complete() || self.state == State::Failed
     }
 }
 

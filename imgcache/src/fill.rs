@@ -48,6 +48,7 @@ impl Server {
     pub(crate) fn put_back(&mut self, id: usize, fetch: Box<Fetch>) {
         // One that nobody reads and that will not be stored has no purpose.
         let useless = fetch.readers.is_empty() && (fetch.is_over() || fetch.key.is_none());
+        let useless = useless && fetch.state != State::Committing;
         if let Some(place) = self.fetches.get_mut(id) {
             *place = Some(fetch);
         }
@@ -64,7 +65,7 @@ impl Server {
         }
     }
 
-    fn leave_flight(&mut self, key: &str, id: usize) {
+    pub(crate) fn leave_flight(&mut self, key: &str, id: usize) {
         if self.in_flight.get(key) == Some(&id) {
             self.in_flight.remove(key);
             self.shared.leave_flight(key, self.index);
@@ -79,7 +80,10 @@ impl Server {
         };
         running.readers.retain(|&reader| reader != client);
         let storing = running.spool.is_sound() || matches!(running.outcome, Outcome::Pending);
-        if running.readers.is_empty() && (running.is_over() || running.key.is_none() || !storing) {
+        if running.readers.is_empty()
+            && running.state != State::Committing
+            && (running.is_over() || running.key.is_none() || !storing)
+        {
             self.drop_fetch(id);
         }
     }
@@ -124,7 +128,7 @@ impl Server {
                         Progress::Blocked => return Ok(()),
                     }
                 }
-                State::Done | State::Failed => return Ok(()),
+                State::Committing | State::Done | State::Failed => return Ok(()),
             }
         }
     }
@@ -197,6 +201,7 @@ impl Server {
                 None => Outcome::Again,
             },
             500.. if self.may_use_on_error(place, &entry, false) => {
+                entry.ask_in_vain(self.now_ms);
                 Outcome::Stored(entry, "hit; detail=stale-if-error")
             }
             _ => return false,
@@ -316,45 +321,11 @@ impl Server {
         {
             self.keep_connection(stream, address);
         }
-        let Some(key) = fetch.key.take() else {
+        if !self.begin_commit(id, fetch) {
             fetch.fill = None;
-            return;
-        };
-        self.leave_flight(&key, id);
-        // A body that ends with its connection may have been cut: it is passed on, not stored.
-        let sound = fetch.spool.is_sound();
-        let (Some(response), true) = (fetch.response.clone(), sound) else {
-            return;
-        };
-        if response.framing == Framing::Close {
-            return;
-        }
-        let Some(draft) = fetch.spool.draft.take() else {
-            return;
-        };
-        // Clients that are still being sent the body read on from the same file.
-        let file = draft.file.try_clone();
-        let length = draft.length;
-        let place = Place {
-            site: &fetch.site,
-            target: &fetch.request.target,
-        };
-        let number = fetch.fill.as_ref().map_or(0, |fill| fill.number);
-        let result = self.shared.cache.commit(
-            draft,
-            place,
-            &fetch.request.headers,
-            &response,
-            fetch.times,
-            number,
-        );
-        fetch.stored = result.unwrap_or_else(|error| {
-            log::error("write-failed", &[("file", &key), ("error", &error)]);
-            false
-        });
-        match file {
-            Ok(file) => fetch.spool.keep(file, length),
-            Err(_) => fetch.state = State::Failed,
+            if let Some(key) = fetch.key.take() {
+                self.leave_flight(&key, id);
+            }
         }
     }
 
@@ -410,6 +381,7 @@ impl Server {
         };
         fetch.outcome = match fetch.validates.clone() {
             Some(entry) if self.may_use_on_error(place, &entry, true) => {
+                entry.ask_in_vain(self.now_ms);
                 Outcome::Stored(entry, "hit; detail=stale-on-error")
             }
             _ => Outcome::Error(status),

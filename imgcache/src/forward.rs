@@ -194,7 +194,7 @@ impl Server {
 
 /// A Location that leads to the origin leads here instead (ProxyPassReverse).
 pub(crate) fn rewrite(site: &Site, response: &mut Response) {
-    for name in ["Location", "Content-Location"] {
+    for name in ["Location", "Content-Location", "URI"] {
         let Some(value) = response.headers.first(name) else {
             continue;
         };

@@ -18,7 +18,7 @@ const RULES_BYTES_MIN: u64 = 1 << 20;
 
 /// The file of rules ends with up to so many zero bytes: to write where there is something already is
 /// many times quicker to get to the disk than to make the file longer.
-const ROOM: u64 = 64 << 10;
+const ROOM: u64 = 256 << 10;
 
 /// The files.
 #[derive(Debug)]
@@ -128,9 +128,10 @@ mod tests {
         let (mut journal, mut rules) = Journal::open(&root).unwrap();
         let purge = Purge::parse("/logo.gif").unwrap();
         let line = |number| imgcache::rules::line(number, &purge);
-        for number in 1..=ROOM / 8 {
-            rules.add(purge.clone());
-            journal.append(&line(number)).unwrap();
+        for numbers in (1..=ROOM / 8).collect::<Vec<u64>>().chunks(64) {
+            numbers.iter().for_each(|_| _ = rules.add(purge.clone()));
+            let lines = numbers.iter().copied().map(line);
+            journal.append(&lines.collect::<String>()).unwrap();
         }
         assert!(journal.bytes > ROOM && journal.room >= journal.bytes);
         // What is left of one whose writing was cut short.

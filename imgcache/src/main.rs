@@ -1,10 +1,11 @@
 //! imgcache: a reverse proxy cache whose files are named like the URLs.
 //!
-//! `daemon` is the thread around the loops, `orders` are the purges that it carries out. `server` is a loop, `client` and `fetch` are its
-//! connections; `serve`, `respond` and `send` answer requests, `forward` makes those to `origins`,
-//! of which `health` knows, `fill` stores responses. `cache` knows what is stored, `purging` and
-//! `removal` delete it, `store` has it within `space`, `root` has the files, `disk` waits for them, `walk` looks through them.
-//! `bus` hears purges, and those that were missed.
+//! `daemon` is the thread around the loops, `orders` are the purges that it carries out. `server` is
+//! a loop, `client` and `fetch` are its connections; `serve`, `respond` and `send` answer requests,
+//! `forward` makes those to `origins`, of which `health` knows, `fill` decides what becomes of
+//! responses, `spool` has their bodies. `cache` knows what is stored, `commit` puts it there,
+//! `purging` and `removal` delete it, `store` has it within `space`, `root` has the files, `disk`
+//! waits for them, `walk` looks through them. `bus` hears purges, and those that were missed.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ mod args;
 mod bus;
 mod cache;
 mod client;
+mod commit;
 mod config;
 mod daemon;
 mod disk;
@@ -35,6 +37,7 @@ mod serve;
 mod server;
 mod shared;
 mod space;
+mod spool;
 mod start;
 mod store;
 mod walk;

@@ -90,7 +90,7 @@ impl Cache {
     fn remove_all(&self, files: &[String]) -> u64 {
         let any_vary = self.lock().store.space.may_have_variants();
         let mut varied: HashMap<&str, HashSet<&str>> = HashMap::new();
-        let mut remover = self.root.remover();
+        let mut remover = self.root.remover(self.room_for_deleted(files.len()));
         let mut count = 0;
         for file in files {
             // Only what varies can have more than one file.
@@ -113,6 +113,7 @@ impl Cache {
             variants.extend(found.map(|name| format!("{directory}/{name}")));
         }
         variants.retain(|file| remover.remove(file));
+        self.keep_deleted(remover.held);
         let gone = files.iter().chain(&variants).map(String::as_str);
         self.note_removed(&gone.collect::<Vec<&str>>());
         count + variants.len() as u64

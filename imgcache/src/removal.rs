@@ -1,8 +1,16 @@
 //! Objects deleted, one by one, or to make room. The lock is not held while the disk works.
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use crate::cache::Cache;
+
+/// Bound: deleted files that are still open.
+const DELETED_MAX: usize = 8192;
+
+/// So many files are deleted without more ado.
+const FEW: usize = 64;
 
 /// Deleted files that are taken note of in one go.
 const NOTED_AT_ONCE: usize = 64;
@@ -36,6 +44,34 @@ impl Cache {
             drop(inner);
             drop(closed);
         }
+    }
+
+    fn deleted(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many of so many files may be kept open when they are deleted.
+    pub(crate) fn room_for_deleted(&self, count: usize) -> usize {
+        match count > FEW {
+            true => DELETED_MAX.saturating_sub(self.deleted().len()),
+            false => 0,
+        }
+    }
+
+    /// Keeps deleted files open until somebody has time for them.
+    pub(crate) fn keep_deleted(&self, files: Vec<OwnedFd>) {
+        self.deleted().extend(files);
+    }
+
+    /// Whether deleted files are still open.
+    pub(crate) fn has_deleted(&self) -> bool {
+        !self.deleted().is_empty()
+    }
+
+    /// Gives the blocks of deleted files back. Takes the disk's time.
+    pub(crate) fn close_deleted(&self) {
+        let files = std::mem::take(&mut *self.deleted());
+        drop(files);
     }
 
     /// Deletes a directory if it is empty; those above it too. Takes the disk's time.

@@ -26,6 +26,9 @@ const CONDITIONS: [&str; 6] = [
     "if-range",
 ];
 
+/// Bytes of the lines that are added to a stored head, about.
+const OWN_LINES: usize = 160;
+
 impl Server {
     /// Begins to pass on the origin's response.
     pub(crate) fn answer_fetch(&mut self, client: &mut Client, collapsed: bool) {
@@ -176,6 +179,7 @@ pub(crate) fn answer_entry(client: &mut Client, entry: &Arc<Entry>, how: How, no
     let plain = meta.status != 200 || !CONDITIONS.iter().any(|name| request.headers.has(name));
     let range = if plain {
         client.status = meta.status;
+        client.output.reserve(entry.head.len() + OWN_LINES);
         client.output.extend_from_slice(&entry.head);
         0..length
     } else {

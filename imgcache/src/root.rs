@@ -92,7 +92,10 @@ impl Root {
         // The file of the usage is there only after an orderly stop.
         let (era, used) = (number(ERA).unwrap_or(0), number(USED));
         let era = if used.is_some() { era } else { era + 1 };
-        fs::write(path.join(ERA), format!("{era}\n"))?;
+        // On disk before anything carries it: no number is to come twice.
+        let mut file = File::create(path.join(ERA))?;
+        file.write_all(format!("{era}\n").as_bytes())?;
+        file.sync_all()?;
         let _ = fs::remove_file(path.join(USED)); // absent after an unclean stop
         let root = Root {
             directory,
@@ -283,14 +286,16 @@ impl Root {
 
     /// Deletes an object; whether there was one.
     pub(crate) fn remove(&self, path: &str) -> bool {
-        self.remover().remove(path)
+        self.remover(0).remove(path)
     }
 
-    /// To delete many objects.
-    pub(crate) fn remover(&self) -> Remover<'_> {
+    /// To delete many objects, of which up to `room` are held.
+    pub(crate) fn remover(&self, room: usize) -> Remover<'_> {
         Remover {
             root: self,
             directory: None,
+            room,
+            held: Vec::new(),
         }
     }
 
@@ -336,6 +341,10 @@ pub(crate) struct Remover<'a> {
     root: &'a Root,
     /// The directory of the last one, and its path.
     directory: Option<(String, OwnedFd)>,
+    room: usize,
+    /// Deleted files that are open: to give their blocks back, which is most of the work, is left to
+    /// whoever closes them.
+    pub(crate) held: Vec<OwnedFd>,
 }
 
 impl Remover<'_> {
@@ -355,6 +364,11 @@ impl Remover<'_> {
         let Some((_, directory)) = &self.directory else {
             return false;
         };
+        if self.held.len() < self.room {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::openat(directory, leaf, flags, Mode::empty());
+            self.held.extend(opened);
+        }
         let removed = rustix::fs::unlinkat(directory, leaf, AtFlags::empty()).is_ok();
         if self.root.has_sidecars.load(Ordering::Relaxed) {
             // There is one only where attributes are refused.

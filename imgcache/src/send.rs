@@ -48,11 +48,12 @@ impl Server {
                     let (entry, mut rest) = (Arc::clone(entry), range.clone());
                     if rest.start >= client.warm_until {
                         client.warm_until = rest.end.min(rest.start + WINDOW);
-                        if entry.object.is_cold(rest.start..client.warm_until) {
+                        if entry.is_cold(rest.start..client.warm_until, self.turn) {
                             return self.warm(id, client);
                         }
                     }
-                    let progress = client.send_file(&entry.object.file, &mut rest, self.now)?;
+                    let (file, room) = (&entry.object.file, client.warm_until - rest.start);
+                    let progress = client.send_file(file, &mut rest, room, self.now)?;
                     if let Phase::Sending(Source::Entry(_, range)) = &mut client.phase {
                         turn += rest.start - range.start;
                         client.sent += rest.start - range.start;
@@ -108,7 +109,7 @@ impl Server {
         };
         if count == 0 {
             return match fetch.state {
-                State::Done => {
+                _ if fetch.is_complete() => {
                     if *chunked {
                         client.output.extend_from_slice(chunked::LAST);
                     }

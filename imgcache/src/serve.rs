@@ -13,7 +13,7 @@ use purges::Purge;
 use crate::cache::{Lookup, Place};
 use crate::client::{Client, Ending, Phase, Progress, Source};
 use crate::disk::Task;
-use crate::entry::Entry;
+use crate::entry::{Entry, Moment};
 use crate::fetch::{Fetch, Outcome, State};
 use crate::forward::max_forwards;
 use crate::respond::{answer_entry, answer_origin_error, answer_reject, answer_text};
@@ -68,15 +68,22 @@ impl Server {
                     self.ready.push_back(Work::Client(id));
                     return true;
                 }
-                Phase::Head => match client.read_head(&mut self.scratch, now) {
-                    Ok(Some(request)) => {
-                        requests += 1;
-                        self.take_request(id, client, request);
+                Phase::Head => {
+                    client.note_begin(if requests == 0 {
+                        self.turn
+                    } else {
+                        self.turn + 1
+                    });
+                    match client.read_head(&mut self.scratch, now) {
+                        Ok(Some(request)) => {
+                            requests += 1;
+                            self.take_request(id, client, request);
+                        }
+                        Ok(None) => return true,
+                        Err(Ending::Closed) => return false,
+                        Err(Ending::Rejected(reject)) => answer_reject(client, reject, self.now_ms),
                     }
-                    Ok(None) => return true,
-                    Err(Ending::Closed) => return false,
-                    Err(Ending::Rejected(reject)) => answer_reject(client, reject, self.now_ms),
-                },
+                }
                 Phase::Loading | Phase::Purging | Phase::Moving(_) | Phase::Warming(..) => {
                     return true;
                 }
@@ -117,17 +124,19 @@ impl Server {
 
     /// Something that another thread has done for a client.
     pub(crate) fn take_letter(&mut self, letter: Letter) {
-        if let Content::Moved(client) = letter.content {
-            return self.take_moved(client);
-        }
         let id = letter.client;
+        match letter.content {
+            Content::Moved(client) => return self.take_moved(client),
+            Content::Committed(stored) => return self.end_commit(id, stored),
+            _ => {}
+        }
         let Some(mut client) = self.clients.get_mut(id).and_then(Option::take) else {
             return;
         };
         if client.serial == letter.serial {
             match (letter.content, &client.phase) {
-                (Content::Loaded(entry), Phase::Loading) => {
-                    self.answer(id, &mut client, entry.is_some());
+                (Content::Loaded(is_there), Phase::Loading) => {
+                    self.answer(id, &mut client, is_there);
                 }
                 (Content::Warmed, Phase::Warming(entry, range)) => {
                     let source = Source::Entry(Arc::clone(entry), range.clone());
@@ -244,7 +253,10 @@ impl Server {
             target: &request.target,
         };
         let found = match may_be_there {
-            true => self.shared.cache.find(place, &request.headers, self.now_ms),
+            true => {
+                let moment = self.moment(client);
+                self.shared.cache.find(place, &request.headers, moment)
+            }
             false => Lookup::Absent,
         };
         match found {
@@ -260,6 +272,14 @@ impl Server {
             }
             Lookup::Found(entry, Use::Validate) => self.miss(id, client, Some(entry)),
             Lookup::Absent => self.miss(id, client, None),
+        }
+    }
+
+    fn moment(&self, client: &Client) -> Moment {
+        Moment {
+            now: self.now_ms,
+            turn: self.turn,
+            begun: client.begun_by <= self.turn,
         }
     }
 
@@ -319,12 +339,8 @@ impl Server {
     /// Waits for a request to the origin that is under way, or makes one.
     fn join(&mut self, id: usize, client: &mut Client, file: String, entry: Option<Arc<Entry>>) {
         if let Some(&fetch) = self.in_flight.get(&file)
-            && self.may_join(fetch, client)
-            && let Some(Some(running)) = self.fetches.get_mut(fetch)
+            && self.join_running(id, client, fetch)
         {
-            running.readers.push(id);
-            client.fetch = Some(fetch);
-            client.phase = Phase::Waiting;
             return;
         }
         if let Err(other) = self.shared.take_flight(&file, self.index)
@@ -336,6 +352,26 @@ impl Server {
         }
         let why = if entry.is_some() { "stale" } else { "uri-miss" };
         self.fetch(id, client, Some(file), entry, why);
+    }
+
+    /// Waits for this request, if it may.
+    fn join_running(&mut self, id: usize, client: &mut Client, fetch: usize) -> bool {
+        let may_join = self.may_join(fetch, client);
+        let Some(Some(running)) = self.fetches.get_mut(fetch) else {
+            return false;
+        };
+        if running.state == State::Committing {
+            // It is about to be found where all objects are.
+            running.late.push((id, client.serial));
+            client.phase = Phase::Loading;
+            return true;
+        }
+        if may_join {
+            running.readers.push(id);
+            client.fetch = Some(fetch);
+            client.phase = Phase::Waiting;
+        }
+        may_join
     }
 
     /// Whether what is under way may answer one more: no purge concerns it, and the variant fits.

@@ -13,14 +13,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token, Waker, event};
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 use unixproc::log;
 
 use crate::client::{Client, Phase};
 use crate::config::Config;
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, State};
 use crate::shared::{Letter, Shared};
 
 const WAKE: Token = Token(0);
@@ -48,6 +48,9 @@ pub(crate) const PASSES_MAX: usize = 4096;
 
 /// Lines of the access log are handed over when there are so many bytes of them.
 const LOG_BYTES: usize = 64 << 10;
+
+/// Bits of a turn's number that count; those above are the loop's.
+const TURN_BITS: u32 = 48;
 
 /// Something that may go on.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +85,9 @@ pub(crate) struct Server {
     pub(crate) scratch: Vec<u8>,
     /// Lines of the access log.
     pub(crate) lines: Vec<u8>,
-    /// The time of the present turn.
+    /// The number of the present turn, which no other loop has.
+    pub(crate) turn: u64,
+    /// Its time.
     pub(crate) now: Instant,
     pub(crate) now_ms: i64,
     serials: u64,
@@ -127,6 +132,7 @@ impl Server {
             pool: HashMap::new(),
             scratch: vec![0; 64 << 10],
             lines: Vec::new(),
+            turn: (index as u64 + 1) << TURN_BITS,
             now,
             now_ms: crate::shared::now_ms(),
             serials: 0,
@@ -146,6 +152,7 @@ impl Server {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            self.turn += 1;
             self.now = Instant::now();
             self.now_ms = crate::shared::now_ms();
             if self.generation != self.shared.generation() {
@@ -153,7 +160,7 @@ impl Server {
                 self.config = self.shared.config();
             }
             for event in &events {
-                self.handle_event(event.token(), event.is_read_closed());
+                self.handle_event(event);
             }
             while let Ok(letter) = self.inbox.try_recv() {
                 self.take_letter(letter);
@@ -186,15 +193,15 @@ impl Server {
         }
     }
 
-    fn handle_event(&mut self, token: Token, is_read_closed: bool) {
-        match token.0 {
+    fn handle_event(&mut self, event: &event::Event) {
+        match event.token().0 {
             index if index >= FIRST => {
                 let id = (index - FIRST) / 2;
                 if index % 2 == 1 {
                     return self.ready.push_back(Work::Fetch(id));
                 }
                 if let Some(Some(client)) = self.clients.get_mut(id) {
-                    client.handle_event(is_read_closed);
+                    client.handle_event(event, self.turn);
                 }
                 self.ready.push_back(Work::Client(id));
             }
@@ -253,7 +260,7 @@ impl Server {
             .ok()?;
         self.serials += 1;
         client.serial = self.serials;
-        client.handle_event(false);
+        client.begin_again(self.turn);
         slot.insert(Some(client));
         Some(id)
     }
@@ -317,7 +324,13 @@ impl Server {
             .map(|(id, _)| id)
             .collect();
         idle.into_iter().for_each(|id| self.close_client(id));
-        self.clients.is_empty() || self.now >= stop_by
+        let commits = |fetch: &Option<Box<Fetch>>| {
+            fetch
+                .as_ref()
+                .is_some_and(|fetch| fetch.state == State::Committing)
+        };
+        let busy = !self.clients.is_empty() || self.fetches.iter().any(|(_, fetch)| commits(fetch));
+        !busy || self.now >= stop_by
     }
 }
 

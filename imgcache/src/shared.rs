@@ -15,7 +15,6 @@ use crate::cache::Cache;
 use crate::client::Client;
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::entry::Entry;
 use crate::origins::Origins;
 
 /// Bound: connections of clients, all loops together; another one is closed at once.
@@ -78,8 +77,10 @@ pub(crate) struct Letter {
 /// See [`Letter`].
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// The file has been looked at.
-    Loaded(Option<Arc<Entry>>),
+    /// The file has been looked at; whether it is an object.
+    Loaded(bool),
+    /// The body of a fetch has been given its name, or not: the number is that of the fetch.
+    Committed(bool),
     /// What is to be sent next is in memory.
     Warmed,
     /// A client that another loop has given to this one.

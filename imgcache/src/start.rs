@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 use mio::net::TcpListener;
+use unixproc::log;
 
 use crate::access_log::Lines;
 use crate::cache::Cache;
@@ -13,6 +14,20 @@ use crate::config::{AccessLog, Config};
 use crate::server::{Server, listen};
 use crate::shared::Shared;
 use crate::store::Store;
+
+/// Descriptors for all clients, their origins, and the objects that are kept open or deleted.
+const DESCRIPTORS_WANTED: u64 = 150_000;
+
+/// With fewer there is no room for what is kept open.
+const DESCRIPTORS_MIN: u64 = 20_000;
+
+/// Has the system let this process open what it may need.
+pub(crate) fn raise_descriptors() {
+    let descriptors = unixproc::limit::raise_descriptors(DESCRIPTORS_WANTED);
+    if descriptors < DESCRIPTORS_MIN {
+        log::warning("few-descriptors", &[("limit", &descriptors)]);
+    }
+}
 
 /// One set of listeners for each loop.
 pub(crate) fn listen_all(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {

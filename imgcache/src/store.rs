@@ -1,7 +1,8 @@
 //! What is on disk, within its limit: bodies that are being written, and objects.
 //!
 //! A body is written into a temporary file at the top of the root and renamed into place when it
-//! is complete, so a file with an object's name is never half an object.
+//! is complete, so a file with an object's name is never half an object. That takes the disk's time,
+//! and does not need the [`Store`], which is shared by turns.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +43,16 @@ pub(crate) struct Draft {
     hash: Context,
 }
 
+/// What a body takes that has been given its name.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    path: String,
+    /// Bytes of its blocks.
+    bytes: u64,
+    /// Directories that are new, or may have grown, and their bytes.
+    directories: BTreeMap<String, u64>,
+}
+
 impl fmt::Debug for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Draft")
@@ -66,6 +77,48 @@ impl Draft {
         self.hash.update(bytes);
         self.length += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Gives a complete body its name. `meta` lacks what the body itself says. Takes the disk's
+    /// time.
+    ///
+    /// # Errors
+    /// The disk refuses it; the body is still a draft.
+    pub(crate) fn place(&mut self, root: &Root, path: &str, mut meta: Meta) -> io::Result<Placed> {
+        meta.era = root.era();
+        meta.sha256 = names::hex(self.hash.clone().finish().as_ref());
+        meta.body = body(&self.file.metadata()?);
+        let mut directories = BTreeMap::new();
+        let mut attempts = 0;
+        let sidecar = loop {
+            let made = root.make_parents(path)?;
+            directories.extend(made.into_iter().map(|directory| (directory, BLOCK)));
+            match self.link(root, path, &meta) {
+                // An empty directory was deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < 3 => {
+                    attempts += 1
+                }
+                linked => break linked?,
+            }
+        };
+        if let Some((directory, _)) = path.rsplit_once('/')
+            && let Ok(bytes) = root.directory_bytes(directory)
+        {
+            directories.insert(directory.to_owned(), bytes);
+        }
+        let blocks = self.file.metadata()?.blocks() * 512;
+        Ok(Placed {
+            path: path.to_owned(),
+            bytes: blocks + if sidecar { BLOCK } else { 0 },
+            directories,
+        })
+    }
+
+    /// Whether there is a sidecar.
+    fn link(&self, root: &Root, path: &str, meta: &Meta) -> io::Result<bool> {
+        let sidecar = root.write_meta(path, &self.file, meta)?;
+        root.place(&self.name, path)?;
+        Ok(sidecar)
     }
 }
 
@@ -126,36 +179,19 @@ impl Store {
         granted
     }
 
-    /// Gives a complete body its name. `meta` lacks what the body itself says.
-    ///
-    /// # Errors
-    /// The disk refuses it; nothing is left.
-    pub(crate) fn commit(&mut self, draft: Draft, path: &str, meta: Meta) -> io::Result<Object> {
+    /// Takes note of a body that has been given its name. It may have lost it again.
+    pub(crate) fn account(&mut self, draft: Draft, placed: Placed) {
         self.space.release(draft.reserved);
-        let name = draft.name.clone();
-        let result = self.link(draft, path, meta);
-        if result.is_err() {
-            self.root.remove_temporary(&name);
+        for (directory, bytes) in placed.directories {
+            self.space.set(&directory, bytes, true);
         }
-        result
-    }
-
-    fn link(&mut self, draft: Draft, path: &str, mut meta: Meta) -> io::Result<Object> {
-        meta.era = self.root.era();
-        meta.sha256 = names::hex(draft.hash.finish().as_ref());
-        for directory in self.root.make_parents(path)? {
-            self.space.set(&directory, BLOCK, true);
+        if draft
+            .file
+            .metadata()
+            .is_ok_and(|metadata| metadata.nlink() > 0)
+        {
+            self.space.set(&placed.path, placed.bytes, false);
         }
-        meta.body = body(&draft.file.metadata()?);
-        let sidecar = self.root.write_meta(path, &draft.file, &meta)?;
-        self.root.place(&draft.name, path)?;
-        if let Some((directory, _)) = path.rsplit_once('/') {
-            let bytes = self.root.directory_bytes(directory)?;
-            self.space.set(directory, bytes, true);
-        }
-        let bytes = draft.file.metadata()?.blocks() * 512 + if sidecar { BLOCK } else { 0 };
-        self.space.set(path, bytes, false);
-        Object::new(draft.file, path, meta)
     }
 
     /// Drops a body that is not complete, or not wanted.

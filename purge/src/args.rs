@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[argh(switch)]
     pub(crate) no_wait: bool,
 
-    /// fail if fewer caches than this confirm; 1 if not given
+    /// fail if fewer caches than this are there; 1 if not given
     #[argh(option, arg_name = "n", default = "1")]
     pub(crate) expect: usize,
 

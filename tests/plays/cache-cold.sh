@@ -13,10 +13,12 @@ Control = $scratch/control
 MemorySize = 16
 Site $site { Origin = http://127.0.0.1:8080/ }
 CONF
-"$bin/imgcache" -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
+(ulimit -Sn 256 && exec "$bin/imgcache" -c "$scratch/imgcache.conf") 2>"$scratch/imgcache.err" &
 cache=$!
 get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
 until_true 30 'the cache serves' get /start.gif
+[ "$(awk '/^Max open files/ { print $4 }' /proc/$cache/limits)" -gt 256 ] || [ "$(ulimit -Hn)" = 256 ] ||
+    fail 'the limit of descriptors was not raised'
 # read_by NAME: bytes that the threads of this name have had read from a disk.
 read_by() {
     local task sum=0
@@ -51,6 +53,25 @@ done
 is "$(read_by loop)" "$loops" 'bytes that the loops have read from the disk'
 [ "$(read_by disk)" -gt "$disk" ] || skip 'the disk of this machine cannot be seen'
 echo "ok: $((($(read_by disk) - disk) >> 10)) kB were read from the disk, none of them by a loop"
+
+# To make names may be to wait for the disk as well.
+if command -v strace >/dev/null; then
+    strace -ff -o "$scratch/trace" -e trace=mkdirat,fsetxattr,renameat -p $cache 2>"$scratch/strace.err" &
+    tracer=$!
+    until_true 10 'strace is attached' grep -q attached "$scratch/strace.err"
+    get /new/dir/named.gif >/dev/null || fail 'a fill of new directories'
+    until_true 10 'the object has its name' test -e "$scratch/cache/$site/new/dir/named.gif"
+    kill -INT $tracer
+    wait $tracer
+    for task in /proc/$cache/task/*; do
+        [ "$(cat "$task/comm")" != loop ] || ! grep -q 'at(\|xattr(' "$scratch/trace.${task##*/}" ||
+            fail "a loop: $(cat "$scratch/trace.${task##*/}")"
+    done
+    grep -q renameat "$scratch"/trace.* || fail 'strace has not seen the name'
+    echo 'ok: names are made by the threads for the disk'
+else
+    echo 'who makes names is not looked at: strace is not here (Debian: strace)'
+fi
 
 # Larger than MemorySize, and small: it is sent from its file all the same.
 how() { get "$1" -o "$scratch/body" -D - | cache_status; }

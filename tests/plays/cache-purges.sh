@@ -101,7 +101,8 @@ end_cut() {
     until_true 20 'it is back' whole 2
 }
 start_cut
-like "$(how 2 /cut.gif)" 'hit*' 'revalidate: used for ten seconds after it was asked for'
+like "$(how 2 /cut.gif)" 'hit; detail=stale-on-error' 'cut off from its origin, too, it serves what it has'
+like "$(how 2 /cut.gif)" 'hit; ttl=*' 'and does not ask for it again at once'
 version later
 purge /cut.gif >/dev/null || fail 'a purge on one side'
 end_cut
@@ -122,7 +123,7 @@ old_files() { ! grep -qsr newest "$scratch/cache1/$site/list"; }
 until_true 20 'the rest is swept' old_files
 echo 'ok: restarted in mid-sweep, the purge holds and is swept to its end'
 
-for mode in pass serve; do
+for mode in revalidate pass serve; do
     kill -TERM "${caches[2]}"
     wait "${caches[2]}" || fail 'a clean stop'
     patient_cache 2 "OnIsolation = $mode"
@@ -130,13 +131,17 @@ for mode in pass serve; do
     kill -9 "${groupds[2]}"
     until_true 10 'cache 2 knows that the bus is away' is_cut 2
     case $mode in
+        revalidate)
+            like "$(how 2 /$mode.gif)" 'fwd=stale; fwd-status=304*' 'revalidate: the origin is asked once'
+            like "$(how 2 /$mode.gif)" 'hit; ttl=*' 'revalidate: and then not for ten seconds'
+            ;;
         pass) like "$(how 2 /$mode.gif)" 'fwd=stale; fwd-status=304*' 'pass: the origin is asked' ;;
         serve) like "$(how 2 /$mode.gif)" 'hit; ttl=*' 'serve: as if nothing were' ;;
     esac
     start_groupd 2
     until_true 20 'the bus is back' whole 2
 done
-echo 'ok: OnIsolation pass and serve'
+echo 'ok: OnIsolation revalidate, pass and serve'
 
 race 'everything during fill' /slow-body-all.gif --all
 echo 'ok: everything during a fill'

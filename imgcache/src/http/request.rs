@@ -1,5 +1,7 @@
 //! Heads of requests.
 
+use std::mem::MaybeUninit;
+
 use super::{
     Framing, HEAD_MAX, Headers, LINES_MAX, content_length, head_length, is_chunked_alone,
     is_kept_alive,
@@ -64,9 +66,9 @@ pub fn read_request(input: &[u8]) -> Result<Option<(Request, usize)>, Reject> {
     if length > HEAD_MAX {
         return Err(reject(431, "head too long"));
     }
-    let mut lines = [httparse::EMPTY_HEADER; LINES_MAX];
-    let mut parsed = httparse::Request::new(&mut lines);
-    match parsed.parse(head) {
+    let mut lines = [const { MaybeUninit::uninit() }; LINES_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, &mut lines) {
         Ok(httparse::Status::Complete(read)) if read == length => {}
         Err(httparse::Error::TooManyHeaders) => return Err(reject(431, "too many header lines")),
         Err(httparse::Error::Version) => return Err(reject(505, "HTTP version")),

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use imgcache::freshness::Times;
+use imgcache::freshness::{Policy, Times};
 use imgcache::http::Headers;
 use imgcache::meta::Body;
 
 use super::*;
+use crate::entry::{Entry, Moment};
 use crate::root::Found;
 
 const PATH: &str = "h/dir/a.gif";
@@ -58,10 +59,18 @@ fn meta(padding: usize) -> Meta {
     }
 }
 
-fn put(store: &mut Store, body: &[u8], padding: usize) -> Object {
+fn put(store: &mut Store, body: &[u8], padding: usize) {
     let mut draft = store.create(Some(body.len() as u64)).unwrap().unwrap();
     draft.append(body).unwrap();
-    store.commit(draft, PATH, meta(padding)).unwrap()
+    let placed = draft.place(&store.root, PATH, meta(padding)).unwrap();
+    store.account(draft, placed);
+}
+
+fn find(store: &Store) -> Object {
+    match store.root.find(PATH, URL).unwrap() {
+        Found::Object(object) => *object,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn word(found: io::Result<Found>) -> &'static str {
@@ -76,7 +85,8 @@ fn word(found: io::Result<Found>) -> &'static str {
 fn a_file_is_the_body_and_nothing_else() {
     let root = Root::new("body");
     let mut store = root.store();
-    let object = put(&mut store, b"GIF89a", 0);
+    put(&mut store, b"GIF89a", 0);
+    let object = find(&store);
     assert_eq!(fs::read(root.file()).unwrap(), b"GIF89a");
     assert!(object.is_current().unwrap());
     assert_eq!(word(store.root.find(PATH, URL)), "object");
@@ -84,6 +94,43 @@ fn a_file_is_the_body_and_nothing_else() {
     fs::remove_file(root.file()).unwrap();
     assert!(!object.is_current().unwrap());
     assert_eq!(word(store.root.find(PATH, URL)), "absent");
+}
+
+#[test]
+fn one_look_is_enough_for_requests_that_came_before_it() {
+    let root = Root::new("look");
+    let mut store = root.store();
+    put(&mut store, b"GIF89a", 0);
+    let object = find(&store);
+    let policy = Policy {
+        store_cookies: false,
+        negative_seconds: 0,
+    };
+    let entry = Entry::read(object, policy, 0).unwrap();
+    let moment = |turn, begun| Moment {
+        now: 0,
+        turn,
+        begun,
+    };
+    assert!(entry.is_current(moment(1, true)));
+    fs::remove_file(root.file()).unwrap();
+    assert!(entry.is_current(moment(1, true)));
+    assert!(!entry.is_current(moment(1, false)));
+    assert!(!entry.is_current(moment(2, true)));
+}
+
+#[test]
+fn what_is_deleted_while_it_gets_its_name_is_not_counted() {
+    let root = Root::new("deleted");
+    let mut store = root.store();
+    let mut draft = store.create(Some(4)).unwrap().unwrap();
+    draft.append(b"body").unwrap();
+    let placed = draft.place(&store.root, PATH, meta(0)).unwrap();
+    fs::remove_file(root.file()).unwrap();
+    store.account(draft, placed);
+    assert_eq!(store.space.objects(), 0);
+    put(&mut store, b"body", 0);
+    assert_eq!(store.space.objects(), 1);
 }
 
 #[test]
@@ -110,10 +157,9 @@ fn long_metadata_is_in_a_sidecar() {
     let root = Root::new("sidecar");
     let mut store = root.store();
     // More than any file system takes as one attribute.
-    let object = put(&mut store, b"body", 70_000);
+    put(&mut store, b"body", 70_000);
     // And more than is read back: then it is a miss, not an error.
     assert_eq!(word(store.root.find(PATH, URL)), "foreign");
-    drop(object);
     put(&mut store, b"body", 0);
     assert_eq!(word(store.root.find(PATH, URL)), "object");
     assert!(store.remove(PATH));
@@ -126,7 +172,8 @@ fn long_metadata_is_in_a_sidecar() {
 fn after_an_unclean_stop_bodies_are_checked() {
     let root = Root::new("unclean");
     let mut store = root.store();
-    let object = put(&mut store, b"body", 0);
+    put(&mut store, b"body", 0);
+    let object = find(&store);
     fs::write(root.0.join("#tmp.9"), b"half").unwrap();
     drop(store);
     // A body of the right length and time that lost its bytes, as after a power failure.

@@ -221,6 +221,16 @@ fn cache_hot() {
 }
 
 #[test]
+fn cache_config() {
+    tests::play("cache-config.sh");
+}
+
+#[test]
+fn cache_wire() {
+    tests::play("cache-wire.sh");
+}
+
+#[test]
 fn cache_purged() {
     tests::play("cache-purged.sh");
 }

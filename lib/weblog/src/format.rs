@@ -12,12 +12,16 @@
 
 mod description;
 mod field;
+mod find;
 mod json;
 mod text;
 mod time;
+mod usual;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traps;
 
 pub use description::DescriptionError;
 pub use field::{Field, Fields, Outcome, Unparsed};

@@ -12,6 +12,8 @@ pub(super) struct Step {
     pub(super) field: Option<Field>,
     /// Whether the field stands in quotes, which are part of the literals around it.
     pub(super) quoted: bool,
+    /// How many blanks a time has inside, so that the next one ends it.
+    pub(super) blanks: usize,
     /// What follows; empty at the end of the line.
     pub(super) literal: Vec<u8>,
 }
@@ -25,6 +27,12 @@ impl Step {
             (None, _) => false,
         }
     }
+
+    /// Whether a time that follows is a part of this one, as the fraction is in
+    /// `%{%F %T}t.%{usec_frac}t`.
+    fn is_joined(&self) -> bool {
+        self.literal.iter().all(|byte| b".,: T/-".contains(byte))
+    }
 }
 
 /// Reads a description. The first step is what stands before the first field.
@@ -32,6 +40,7 @@ pub(super) fn parse(description: &str) -> Result<Vec<Step>, DescriptionError> {
     let mut steps = vec![Step {
         field: None,
         quoted: false,
+        blanks: 0,
         literal: Vec::new(),
     }];
     let mut rest = description;
@@ -55,23 +64,7 @@ pub(super) fn parse(description: &str) -> Result<Vec<Step>, DescriptionError> {
             rest = after;
         } else {
             let (directive, after) = Directive::read(rest)?;
-            let field = directive.field()?;
-            let bracketed = field == Some(Field::Time) && directive.name.is_none();
-            if bracketed {
-                literal.push(b'[');
-            }
-            if steps.len() > 1 && steps.last().is_some_and(|step| step.literal.is_empty()) {
-                return Err(DescriptionError::SideBySide(directive.text.to_owned()));
-            }
-            let quoted = steps
-                .last()
-                .is_some_and(|step| step.literal.ends_with(b"\""));
-            let literal = if bracketed { b"]".to_vec() } else { Vec::new() };
-            steps.push(Step {
-                field,
-                quoted,
-                literal,
-            });
+            add_field(&mut steps, &directive)?;
             rest = after;
         }
     }
@@ -79,6 +72,41 @@ pub(super) fn parse(description: &str) -> Result<Vec<Step>, DescriptionError> {
         1 => Err(DescriptionError::NoField),
         _ => Ok(steps),
     }
+}
+
+/// Adds the step of a directive; what stands before it is the last step's literal.
+fn add_field(steps: &mut Vec<Step>, directive: &Directive) -> Result<(), DescriptionError> {
+    let mut field = directive.field()?;
+    let is_first = steps.len() == 1;
+    let last = steps.last_mut().expect("there is a first step");
+    if field == Some(Field::Time) && last.field == Some(Field::Time) && last.is_joined() {
+        last.blanks += blanks(&last.literal) + directive.blanks();
+        last.literal.clear();
+        return Ok(());
+    }
+    let bracketed = field == Some(Field::Time) && directive.name.is_none();
+    if bracketed {
+        last.literal.push(b'[');
+    }
+    if !is_first && last.literal.is_empty() {
+        return Err(DescriptionError::SideBySide(directive.text.to_owned()));
+    }
+    let quoted = last.literal.ends_with(b"\"");
+    // Of what stands there twice, such as the begin and the end of a request, the first counts.
+    if field.is_some() && steps.iter().any(|step| step.field == field) {
+        field = None;
+    }
+    steps.push(Step {
+        field,
+        quoted,
+        blanks: directive.blanks(),
+        literal: if bracketed { b"]".to_vec() } else { Vec::new() },
+    });
+    Ok(())
+}
+
+fn blanks(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte == b' ').count()
 }
 
 /// A `%` directive: `%>s`, `%{Referer}i`, `%!200,304{Cookie}i`.
@@ -105,6 +133,12 @@ impl<'a> Directive<'a> {
         let after = &letters[length..];
         let text = &text[..text.len() - after.len()];
         Ok((Directive { text, name, letter }, after))
+    }
+
+    /// How many blanks a time has that is written in this form; none for what is no time.
+    fn blanks(&self) -> usize {
+        let form = self.name.filter(|_| self.letter == "t");
+        form.map_or(0, |form| blanks(form.as_bytes()))
     }
 
     /// The field that the directive stands for; none for one that nobody can ask for.

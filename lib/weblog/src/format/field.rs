@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use memchr::{memchr, memrchr};
 
+use super::find::find_near_byte;
 use super::json;
-use super::text::find_byte;
 
 /// A field of a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,17 +114,17 @@ impl<'a> Fields<'a> {
     }
 
     /// A field as a number; none if it is none, `-` among them.
+    #[inline]
     pub fn number(&self, index: usize) -> Option<u64> {
         let digits = self.values[index]?;
         // Bound: 19 digits always fit.
-        if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+        if digits.is_empty() || digits.len() > 19 {
             return None;
         }
-        Some(
-            digits
-                .iter()
-                .fold(0, |number, digit| number * 10 + u64::from(digit - b'0')),
-        )
+        digits.iter().try_fold(0, |number, byte| {
+            let digit = byte.wrapping_sub(b'0');
+            (digit < 10).then(|| number * 10 + u64::from(digit))
+        })
     }
 }
 
@@ -134,7 +134,7 @@ impl<'a> Fields<'a> {
 /// missing (HTTP/0.9), and what has no blank at all, such as `\x16\x03\x01` of TLS on a plain
 /// port, has neither method nor target.
 pub(super) fn split_request(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = find_byte(b' ', line)?;
+    let space = find_near_byte(b' ', line)?;
     let (method, rest) = (&line[..space], &line[space + 1..]);
     // What nearly all end in needs no search.
     if let Some((target, b" HTTP/1.1" | b" HTTP/1.0" | b" HTTP/2.0")) = rest.split_last_chunk() {

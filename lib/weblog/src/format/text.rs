@@ -5,12 +5,15 @@
 //! - the user is not quoted and may hold blanks, so it ends before ` [` of a time;
 //! - a quoted field ends at a quote that no odd run of backslashes precedes, as Apache escapes
 //!   quotes by one and a backslash by another;
+//! - a time may be written with blanks, and its description tells how many;
 //! - a list of addresses from a proxy has blanks after its commas.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter, memmem};
 
 use super::description::Step;
 use super::field::{Field, Fields, Outcome, Unparsed, split_request};
+use super::find::{find_byte, find_near_byte};
+use super::usual;
 
 /// Bytes of `10/Oct/2000:13:55:36 -0700`.
 const TIME_LENGTH: usize = 26;
@@ -19,8 +22,10 @@ const TIME_LENGTH: usize = 26;
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     /// What stands before the first field.
-    head: Vec<u8>,
+    head: Literal,
     moves: Vec<Move>,
+    /// From which move on the usual ones follow each other.
+    usual: Option<usize>,
     /// A line that ends before this move's field is complete is not of the format.
     needed: usize,
 }
@@ -29,7 +34,16 @@ pub(super) struct Program {
 struct Move {
     end: End,
     store: Store,
-    literal: Vec<u8>,
+    literal: Literal,
+}
+
+/// Fixed text between fields; most often it is short enough to be compared as one number.
+#[derive(Clone, Debug)]
+struct Literal {
+    text: Vec<u8>,
+    /// The first bytes of the text, if there are no more, and which bytes of the four those are.
+    word: u32,
+    mask: u32,
 }
 
 /// How the end of a field is found.
@@ -45,6 +59,8 @@ enum End {
     User,
     /// At `]`, most often after 26 bytes.
     Time,
+    /// At a blank that so many others precede.
+    Blank(usize),
     /// At a quote that is not escaped.
     Quote,
     /// At the end of the line.
@@ -80,7 +96,7 @@ impl Program {
             .map(|step| Move {
                 end: end(step),
                 store: store(step),
-                literal: step.literal.clone(),
+                literal: Literal::new(&step.literal),
             })
             .collect();
         let last = moves.iter().rposition(|step| step.store != Store::Skip);
@@ -89,30 +105,45 @@ impl Program {
             .iter()
             .position(|step| step.field == Some(Field::Status));
         moves.truncate(last);
+        let is_usual = |moves: &[Move]| moves.iter().map(Move::kind).eq(USUAL);
+        let usual = moves.windows(USUAL.len()).position(is_usual);
         let needed = status.map_or(last, |status| last.min(status + 1));
         Program {
-            head: head.literal.clone(),
+            head: Literal::new(&head.literal),
             moves,
+            usual,
             needed,
         }
     }
 
     pub(super) fn run<'a>(&self, line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Unparsed> {
-        let mut rest = line.strip_prefix(self.head.as_slice()).ok_or(Unparsed)?;
-        for (index, step) in self.moves.iter().enumerate() {
+        let mut rest = self.head.strip_from(line).ok_or(Unparsed)?;
+        let mut index = 0;
+        while let Some(step) = self.moves.get(index) {
+            if self.usual == Some(index)
+                && let Some((values, after)) = usual::split(rest)
+            {
+                for (step, value) in self.moves[index..].iter().zip(values) {
+                    step.store.put(value, fields);
+                }
+                index += values.len();
+                rest = after;
+                continue;
+            }
             let Some(length) = step.length(rest) else {
                 return self.cut(index, rest, fields);
             };
             step.store.put(&rest[..length], fields);
             let after = &rest[length..];
-            rest = match strip_literal(after, &step.literal) {
+            rest = match step.literal.strip_from(after) {
                 Some(rest) => rest,
                 // The line may end here: Common is Combined without its end.
-                None if step.literal.starts_with(after) => {
+                None if step.literal.text.starts_with(after) => {
                     return self.cut(index + 1, &[], fields);
                 }
                 None => return Err(Unparsed),
             };
+            index += 1;
         }
         Ok(())
     }
@@ -148,6 +179,7 @@ fn end(step: &Step) -> End {
         (_, [b'"', ..]) if step.quoted => End::Quote,
         (Some(Field::User), b" [") => End::User,
         (Some(Field::Time), [b']', ..]) => End::Time,
+        (_, [b' ', ..]) if step.blanks > 0 => End::Blank(step.blanks),
         (Some(Field::Host | Field::Named(_)), [b' ', ..]) => End::Addresses,
         (_, [byte]) => End::Byte(*byte),
         // A blank is never inside such a field: its first byte tells as much as all of them.
@@ -156,21 +188,64 @@ fn end(step: &Step) -> End {
     }
 }
 
+/// The moves that [`usual::split`] makes in one go.
+const USUAL: [(End, &[u8]); usual::COUNT] = [
+    (End::Addresses, b" "),
+    (End::Byte(b' '), b" "),
+    (End::User, b" ["),
+    (End::Time, b"] \""),
+    (End::Quote, b"\" "),
+    (End::Byte(b' '), b" "),
+];
+
 impl Move {
+    fn kind(&self) -> (End, &[u8]) {
+        (self.end, &self.literal.text)
+    }
+
     /// The length of the field at the start of `text`; none if it does not end.
     #[inline]
     fn length(&self, text: &[u8]) -> Option<usize> {
         match self.end {
-            End::Byte(byte) => find_byte(byte, text),
-            End::Literal => memmem::find(text, &self.literal),
+            End::Byte(byte) => find_near_byte(byte, text),
+            End::Literal => memmem::find(text, &self.literal.text),
             End::Addresses => addresses_length(text),
             End::User => user_length(text),
             End::Time => match text.get(TIME_LENGTH) {
                 Some(b']') => Some(TIME_LENGTH),
                 _ => memchr(b']', text),
             },
+            End::Blank(before) => memchr_iter(b' ', text).nth(before),
             End::Quote => quoted_length(text),
             End::Line => Some(text.len()),
+        }
+    }
+}
+
+impl Literal {
+    fn new(text: &[u8]) -> Literal {
+        let mut bytes = [[0; 4]; 2];
+        if text.len() <= 4 {
+            bytes[0][..text.len()].copy_from_slice(text);
+            bytes[1][..text.len()].fill(u8::MAX);
+        }
+        let [word, mask] = bytes.map(u32::from_le_bytes);
+        Literal {
+            text: text.to_vec(),
+            word,
+            mask,
+        }
+    }
+
+    /// What follows the literal at the start of `text`; none if it does not start with it.
+    #[inline]
+    fn strip_from<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        match text.first_chunk() {
+            Some(first) if self.text.len() <= first.len() => {
+                let is_it = u32::from_le_bytes(*first) & self.mask == self.word;
+                is_it.then(|| &text[self.text.len()..])
+            }
+            _ => text.strip_prefix(self.text.as_slice()),
         }
     }
 }
@@ -178,76 +253,31 @@ impl Move {
 impl Store {
     #[inline]
     fn put<'a>(&self, value: &'a [u8], fields: &mut Fields<'a>) {
-        let present = (value != b"-").then_some(value);
+        let present = |value: &'a [u8]| (value != b"-").then_some(value);
         match self {
             Store::Skip => {}
-            Store::Field(index) => fields.values[*index] = present,
+            Store::Field(index) => fields.values[*index] = present(value),
             Store::Request([line, method, url]) => {
+                let present = present(value);
+                if let Some(index) = line {
+                    fields.values[*index] = present;
+                }
                 let split = present.and_then(split_request);
-                let values = [present, split.map(|s| s.0), split.map(|s| s.1)];
-                for (index, value) in [line, method, url].into_iter().zip(values) {
-                    if let Some(index) = index {
-                        fields.values[*index] = value;
-                    }
+                if let Some(index) = method {
+                    fields.values[*index] = split.map(|split| split.0);
+                }
+                if let Some(index) = url {
+                    fields.values[*index] = split.map(|split| split.1);
                 }
             }
         }
     }
 }
 
-/// As `strip_prefix`; literals are short, and comparing them in place is much faster than a call.
-#[inline]
-fn strip_literal<'a>(text: &'a [u8], literal: &[u8]) -> Option<&'a [u8]> {
-    match *literal {
-        [a] => text.strip_prefix(&[a]),
-        [a, b] => text.strip_prefix(&[a, b]),
-        [a, b, c] => text.strip_prefix(&[a, b, c]),
-        _ => text.strip_prefix(literal),
-    }
-}
-
-/// As memchr, which is built for long texts; most fields end within the first bytes.
-#[inline]
-pub(super) fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
-    const BLOCKS: usize = 6;
-    let (blocks, rest) = text.as_chunks::<16>();
-    for (index, block) in blocks.iter().take(BLOCKS).enumerate() {
-        if let Some(at) = find_in_block(byte, block) {
-            return Some(index * 16 + at);
-        }
-    }
-    if blocks.len() > BLOCKS {
-        let from = BLOCKS * 16;
-        return memchr(byte, &text[from..]).map(|at| from + at);
-    }
-    match text.last_chunk() {
-        // What this block has in common with the one before it is known to be something else.
-        Some(last) => find_in_block(byte, last).map(|at| text.len() - last.len() + at),
-        None => rest.iter().position(|&one| one == byte),
-    }
-}
-
-/// Where a byte is first among 16, eight of them looked at together.
-#[inline]
-fn find_in_block(byte: u8, block: &[u8; 16]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    let block = u128::from_le_bytes(*block);
-    // A zero byte of `differs` is a match; the lowest one found this way is exact (Mycroft).
-    let [low, high] = [block as u64, (block >> 64) as u64].map(|word| {
-        let differs = word ^ (ONES * u64::from(byte));
-        differs.wrapping_sub(ONES) & !differs & (ONES << 7)
-    });
-    if low | high == 0 {
-        return None;
-    }
-    let (word, zeros) = if low == 0 { (8, high) } else { (0, low) };
-    Some(word + zeros.trailing_zeros() as usize / 8)
-}
-
 fn addresses_length(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
-        let blank = from + find_byte(b' ', &text[from..])?;
+        let blank = from + find_near_byte(b' ', &text[from..])?;
         if blank == 0 || text[blank - 1] != b',' {
             return Some(blank);
         }
@@ -260,7 +290,7 @@ fn addresses_length(text: &[u8]) -> Option<usize> {
 fn user_length(text: &[u8]) -> Option<usize> {
     let closes = |at: usize| text.get(at + 2 + TIME_LENGTH) == Some(&b']');
     // The first blank is the one, unless the name has blanks.
-    if let Some(at) = find_byte(b' ', text)
+    if let Some(at) = find_near_byte(b' ', text)
         && text.get(at + 1) == Some(&b'[')
         && closes(at)
     {
@@ -296,17 +326,53 @@ fn quoted_length(text: &[u8]) -> Option<usize> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::description;
     use super::*;
 
+    const LINE: &[u8] = b"1.2.3.4 - ann [10/Oct/2000:13:55:36 -0700] \"GET /x HTTP/1.1\" 200 17 \
+        \"http://r/\" \"A \\\"b\\\"\"";
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        /// Whatever a line is like, going the usual moves at once makes no difference.
         #[test]
-        fn a_byte_is_found_where_memchr_finds_it(
-            text in proptest::collection::vec(prop_oneof![Just(b' '), Just(b'!'), any::<u8>()], 0..140),
-            begin in 0..140_usize,
-            byte in prop_oneof![Just(b' '), Just(b'!'), Just(0xa0), any::<u8>()],
+        fn the_usual_moves_are_the_moves(
+            changes in proptest::collection::vec(
+                (any::<proptest::sample::Index>(), 0..3_usize, r#"[-a0 ,"\\\\\[\]]{0,4}"#), 0..4),
+            end in any::<proptest::sample::Index>(),
+            cut in any::<bool>(),
+            wanted in 0..4_usize,
         ) {
-            let text = &text[begin.min(text.len())..];
-            prop_assert_eq!(find_byte(byte, text), memchr(byte, text));
+            let mut line = LINE.to_vec();
+            for (at, removed, text) in changes {
+                let at = at.index(line.len());
+                let until = (at + removed).min(line.len());
+                line.splice(at..until, text.bytes());
+            }
+            if cut {
+                line.truncate(end.index(line.len() + 1));
+            }
+            let wanted = [
+                &[Field::Host, Field::Url, Field::Status][..],
+                &[Field::User, Field::Time, Field::Request, Field::Bytes],
+                &[Field::Method, Field::UserAgent],
+                &[Field::Url],
+            ][wanted];
+            let steps = description::parse(super::super::COMBINED).unwrap();
+            let program = Program::new(&steps, wanted);
+            prop_assert_eq!(program.usual.is_some(), wanted != [Field::Url]);
+            let one_by_one = Program { usual: None, ..program.clone() };
+            let [at_once, one_by_one] = [&program, &one_by_one].map(|program| {
+                let mut fields = Fields::default();
+                let result = program.run(&line, &mut fields);
+                (result, fields.outcome, fields.values)
+            });
+            prop_assert_eq!(at_once.0, one_by_one.0);
+            // What was found before a mistake is of no use.
+            if at_once.0.is_ok() {
+                prop_assert_eq!((at_once.1, at_once.2), (one_by_one.1, one_by_one.2));
+            }
         }
     }
 }

@@ -187,6 +187,7 @@ impl Server {
         if let Some(key) = fetch.key.take() {
             self.leave_flight(&key, id);
         }
+        self.wake(&fetch);
         let late = std::mem::take(&mut fetch.late);
         self.put_back(id, fetch);
         for (client, serial) in late {

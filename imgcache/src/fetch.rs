@@ -398,14 +398,9 @@ impl Fetch {
                 .is_some_and(|response| response.keep_alive)
     }
 
-    /// Whether all of the body is there.
-    pub(crate) fn is_complete(&self) -> bool {
-        matches!(self.state, State::Committing | State::Done)
-    }
-
     /// Whether nothing more will come.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_complete() || self.state == State::Failed
+        matches!(self.state, State::Committing | State::Done | State::Failed)
     }
 }
 

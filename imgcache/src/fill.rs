@@ -40,7 +40,7 @@ impl Server {
         self.put_back(id, fetch);
     }
 
-    fn wake(&mut self, fetch: &Fetch) {
+    pub(crate) fn wake(&mut self, fetch: &Fetch) {
         self.ready
             .extend(fetch.readers.iter().map(|&reader| Work::Client(reader)));
     }

@@ -446,6 +446,8 @@ impl Server {
         let first = fetch.readers.first() == Some(&id);
         match fetch.outcome.clone() {
             Outcome::Pending => return false,
+            // As with the last byte of a longer body.
+            Outcome::Shared if fetch.state == State::Committing => return false,
             Outcome::Stored(entry, how) => {
                 self.detach(id, client);
                 answer_entry(client, &entry, How::Other(how), self.now_ms);

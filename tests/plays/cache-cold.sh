@@ -56,11 +56,15 @@ echo "ok: $((($(read_by disk) - disk) >> 10)) kB were read from the disk, none o
 
 # To make names may be to wait for the disk as well.
 if command -v strace >/dev/null; then
-    strace -ff -o "$scratch/trace" -e trace=mkdirat,fsetxattr,renameat -p $cache 2>"$scratch/strace.err" &
+    # The disk takes its time.
+    strace -ff -o "$scratch/trace" -e trace=mkdirat,fsetxattr,renameat -e inject=renameat:delay_enter=300000 \
+        -p $cache 2>"$scratch/strace.err" &
     tracer=$!
     until_true 10 'strace is attached' grep -q attached "$scratch/strace.err"
-    get /new/dir/named.gif >/dev/null || fail 'a fill of new directories'
-    until_true 10 'the object has its name' test -e "$scratch/cache/$site/new/dir/named.gif"
+    for name in named.gif big-named.gif; do
+        get /new/dir/$name -o "$scratch/body" || fail 'a fill of new directories'
+        cmp "$scratch/body" "$scratch/cache/$site/new/dir/$name" || fail 'who has got an object does not find it'
+    done
     kill -INT $tracer
     wait $tracer
     for task in /proc/$cache/task/*; do
@@ -68,7 +72,7 @@ if command -v strace >/dev/null; then
             fail "a loop: $(cat "$scratch/trace.${task##*/}")"
     done
     grep -q renameat "$scratch"/trace.* || fail 'strace has not seen the name'
-    echo 'ok: names are made by the threads for the disk'
+    echo 'ok: names are made by the threads for the disk, and who has got an object finds it'
 else
     echo 'who makes names is not looked at: strace is not here (Debian: strace)'
 fi

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 use weblog::format::{Clock, Field, Fields, Format, Parser};
 use weblog::stream::MESSAGE_BYTES_MAX;
 
-use crate::presence::Hit;
+use crate::presence::{Hit, is_same};
 
 /// What counts as a hit, and as whose.
 #[derive(Clone, Debug)]
@@ -42,7 +42,8 @@ pub struct HitCounts {
 #[derive(Debug)]
 pub struct Hits {
     rules: Rules,
-    suffix_bytes_max: usize,
+    /// The last bytes of the suffixes, in small letters: most pages end in another one.
+    suffix_ends: [bool; 256],
     parser: Parser,
     clock: Clock,
     counts: HitCounts,
@@ -71,9 +72,13 @@ impl Hits {
             wanted.push(Field::Host);
         }
         let parser = Parser::new(&rules.format, &wanted);
-        let suffixes = rules.skipped_suffixes.iter();
+        let mut suffix_ends = [false; 256];
+        for suffix in &rules.skipped_suffixes {
+            let end = suffix.as_bytes().last().unwrap_or(&b'.');
+            suffix_ends[usize::from(end.to_ascii_lowercase())] = true;
+        }
         Hits {
-            suffix_bytes_max: suffixes.map(String::len).max().unwrap_or(0),
+            suffix_ends,
             rules,
             parser,
             clock: Clock::default(),
@@ -111,7 +116,7 @@ impl Hits {
         }
         let method = fields.get(METHOD)?;
         let methods = &self.rules.methods;
-        if !methods.iter().any(|one| *one.as_bytes() == *method) {
+        if !methods.iter().any(|one| is_same(one.as_bytes(), &method)) {
             return None;
         }
         let mut page = fields.get(URL)?;
@@ -133,12 +138,19 @@ impl Hits {
     }
 
     /// Whether what has this path is no page.
+    #[inline]
     fn is_skipped(&self, path: &[u8]) -> bool {
-        let end = &path[path.len().saturating_sub(self.suffix_bytes_max + 1)..];
-        let Some(dot) = end.iter().rposition(|&byte| byte == b'.') else {
-            return path.is_empty();
+        let Some(end) = path.last() else {
+            return true;
         };
-        let suffix = &end[dot + 1..];
+        self.suffix_ends[usize::from(end.to_ascii_lowercase())] && self.has_skipped_suffix(path)
+    }
+
+    fn has_skipped_suffix(&self, path: &[u8]) -> bool {
+        let Some(dot) = memrchr(b'.', path) else {
+            return false;
+        };
+        let suffix = &path[dot + 1..];
         let mut skipped = self.rules.skipped_suffixes.iter();
         skipped.any(|one| suffix.eq_ignore_ascii_case(one.as_bytes()))
     }

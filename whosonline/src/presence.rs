@@ -19,6 +19,7 @@ use foldhash::quality::RandomState;
 use index::NONE;
 pub use pages::OTHER;
 use pages::Pages;
+pub(crate) use texts::is_same;
 use users::{User, Users};
 
 /// Longest name of a user, in bytes; a longer one is cut.

@@ -148,6 +148,39 @@ proptest! {
         }
     }
 
+    /// Users come, go and make room while hits are looked up together.
+    #[test]
+    fn hits_taken_together_are_as_one_by_one(
+        steps in proptest::collection::vec((0..4u32, 0..40u8, 0..12u8), 1..300),
+        window in 0..40u32,
+        users_max in 1..40u32,
+        pages_max in 0..12u32,
+    ) {
+        let limits = Limits { window, users_max, pages_max };
+        let mut now = 10;
+        let names: Vec<_> = steps.iter().map(|(pause, user, page)| {
+            now += pause / 3;
+            (now, [*user], [b'/', *page])
+        }).collect();
+        let hits: Vec<Hit<'_>> = names.iter().map(|(seen, user, page)| Hit {
+            seen: *seen,
+            user: user.into(),
+            page: page.into(),
+        }).collect();
+        let [mut together, mut single] = [(); 2].map(|()| Presence::new(limits));
+        together.hit_all(&hits);
+        for hit in &hits {
+            single.advance(hit.seen);
+            single.hit(&hit.user, &hit.page);
+        }
+        prop_assert!(together.visits().eq(single.visits()));
+        prop_assert_eq!(together.top_pages(20), single.top_pages(20));
+        for (.., page) in &names {
+            prop_assert!(together.visits_on(page).eq(single.visits_on(page)));
+        }
+        prop_assert_eq!(together.evicted(), single.evicted());
+    }
+
     #[test]
     fn pages_without_room_are_other(
         hits in proptest::collection::vec((0..9u8, 0..9u8), 1..100),

@@ -70,19 +70,20 @@ pub(super) fn reserve<T>(values: &mut Vec<T>, more: usize) {
 
 /// As `==`, without a call: names are short, and most often the same.
 #[inline]
-pub(super) fn is_same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        // The last eight bytes have some in common with those before them: no loop over single
-        // ones is needed.
-        (Some(a_last), Some(b_last)) => {
-            let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
-            a_last == b_last && a.iter().zip(b).all(|(a, b)| a == b)
+pub(crate) fn is_same(a: &[u8], b: &[u8]) -> bool {
+    // The last bytes have some in common with those before them: no loop over single ones.
+    a.len() == b.len()
+        && match a.len() {
+            0..4 => a.iter().zip(b).all(|(a, b)| a == b),
+            4..8 => {
+                a.first_chunk::<4>() == b.first_chunk() && a.last_chunk::<4>() == b.last_chunk()
+            }
+            _ => {
+                let (chunks, others) = (a.as_chunks::<8>().0, b.as_chunks().0);
+                a.last_chunk::<8>() == b.last_chunk()
+                    && chunks.iter().zip(others).all(|(a, b)| a == b)
+            }
         }
-        _ => a.iter().zip(b).all(|(a, b)| a == b),
-    }
 }
 
 #[cfg(test)]

@@ -88,13 +88,14 @@ probe() {
     asker=$!
     until_true 20 "an answer of $1" test -e "$scratch/stop.ready"
 }
-# probed: ends the asking; gap_ms is the longest time without an answer.
+# probed: ends the asking; gap_ms is the longest time without an answer, pause_ms without a question.
 probed() {
     sleep 0.3
     touch "$scratch/stop"
     wait $asker || fail 'the client got no answers'
     rm -f "$scratch/stop" "$scratch/stop.ready"
     gap_ms=$(grep -o 'gap [0-9]*' "$scratch/probed" | cut -d' ' -f2)
+    pause_ms=$(grep -o 'pause [0-9]*' "$scratch/probed" | cut -d' ' -f2)
 }
 
 # The observer: whenever two hosts have an address at the same time, it says so in $scratch/twice.

@@ -97,4 +97,21 @@ mod tests {
         schedule.end(0);
         assert_eq!(schedule.due.len(), 99);
     }
+
+    #[test]
+    fn a_thousand_acquisitions_leave_one_entry() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        for number in 0..1000 {
+            let now = start + Duration::from_secs(number);
+            schedule.begin(7, now);
+            schedule.begin(7, now);
+            assert_eq!(schedule.take_due(now), [7]);
+            assert_eq!(schedule.due.len(), 1);
+            if number % 2 == 0 {
+                schedule.end(7);
+                assert_eq!(schedule.next_due(), None);
+            }
+        }
+    }
 }

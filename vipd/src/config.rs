@@ -33,6 +33,9 @@ const DIALECT: Dialect = Dialect {
 /// Bound: sets in a file.
 const SETS_MAX: usize = 10_000;
 
+/// Other words of the original for `VirtualInterfaces`.
+const SHORT_KEYWORDS: [&str; 2] = ["VIFs", "VIPs"];
+
 const KEYWORDS: [&str; 21] = [
     "Spread",
     "SpreadRetryInterval",
@@ -201,6 +204,9 @@ impl Draft {
         if let Some(module) = MODULE_KEYWORDS.iter().find(is) {
             return Err(keyword.error(format!("{module}: modules and Perl are not supported")));
         }
+        if SHORT_KEYWORDS.iter().any(|word| is(&word)) {
+            return self.virtual_interfaces(reader, keyword);
+        }
         let Some(known) = KEYWORDS.iter().find(is) else {
             return Err(keyword.unknown(&KEYWORDS));
         };
@@ -210,7 +216,14 @@ impl Draft {
             "Prefer" => self.prefer(reader, keyword)?,
             "Preference" => self.preference(reader, keyword)?,
             "Notify" => notify::read(reader, keyword, &mut config.notify)?,
-            "Check" => config.checks.push(check::read(reader, keyword)?),
+            "Check" => {
+                let check = check::read(reader, keyword)?;
+                if config.checks.iter().any(|other| other.name == check.name) {
+                    let message = format!("there is a Check {:?} already", check.name);
+                    reader.note(keyword.error(message));
+                }
+                config.checks.push(check);
+            }
             "OnAcquire" => config.on_acquire = Some(command(reader, keyword)?),
             "OnRelease" => config.on_release = Some(command(reader, keyword)?),
             "HookTimeout" => config.hook_timeout = time(&reader.value(keyword)?, known)?,

@@ -79,7 +79,7 @@ pub struct Status {
     pub drain_ends_in: Option<u64>,
     /// Sessions that have not answered in the present round.
     pub awaited: Vec<String>,
-    /// The nodes in the view; empty but in state `run`.
+    /// The nodes in the view, in state `run`, and behind them those that are gone.
     pub nodes: Vec<Node>,
     /// What this node looks at.
     pub checks: Vec<Check>,
@@ -91,7 +91,7 @@ pub struct Status {
     pub ignored_messages: u64,
 }
 
-/// A node in the view.
+/// A node in the view, or one that is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its name.
@@ -106,6 +106,8 @@ pub struct Node {
     pub able: u64,
     /// How many sets it holds.
     pub sets: u64,
+    /// Whether it is in the view no more, and has not said that it goes.
+    pub gone: bool,
     /// What is wrong with it; none if nothing is.
     pub wrong: Option<String>,
     /// Since when, in milliseconds since 1970.
@@ -152,7 +154,7 @@ pub struct Set {
 
 impl Status {
     /// Whether every set is held by one node, nobody else claims one, all nodes agree about them,
-    /// and none is sick.
+    /// and nothing is wrong with any, nor is one gone.
     pub fn is_fine(&self) -> bool {
         let held = |set: &Set| set.holder.is_some() && !set.disputed && set.foreign.is_none();
         self.state == "run"

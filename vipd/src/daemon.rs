@@ -2,7 +2,8 @@
 //!
 //! Parts: `obey` (from the bus to the kernel), `wire` (asking and announcing), `links` (interfaces,
 //! and what others do to addresses), `well` (checks and hooks), `conduct` (signals, stopping,
-//! reloading), `answer` (the control socket), `publish` (what others are told).
+//! reloading), `answer` (the control socket), `publish` (what others are told), `troubles` (what is
+//! wrong with which node).
 
 mod answer;
 mod conduct;
@@ -10,6 +11,7 @@ mod links;
 mod obey;
 mod open;
 mod publish;
+mod troubles;
 mod well;
 mod wire;
 
@@ -25,6 +27,7 @@ use status::ControlServer;
 use unixproc::log;
 use unixproc::ready::Notify;
 use unixproc::signal::Signals;
+use vipd::alone::Alone;
 use vipd::announce::Schedule;
 use vipd::checks::Checks;
 use vipd::config::Config;
@@ -38,7 +41,8 @@ use vipd::takeover::Takeover;
 
 use crate::bus::Bus;
 use crate::ward::Ward;
-use publish::{Totals, Troubles};
+use publish::Totals;
+use troubles::Troubles;
 use wire::Wires;
 
 const SIGNALS: Token = Token(0);
@@ -72,6 +76,8 @@ pub(crate) struct Daemon {
     poll: Poll,
     /// Ends the waiting when a check has been looked at.
     waker: Arc<Waker>,
+    /// Held for as long as this runs.
+    _alone: Alone,
     signals: Signals,
     notify: Notify,
     config_path: PathBuf,
@@ -103,6 +109,10 @@ pub(crate) struct Daemon {
     look_at: Option<Instant>,
     retry_at: Instant,
     publish_at: Instant,
+    /// When it is looked at again whether what was published still holds.
+    compare_at: Instant,
+    /// What was published last.
+    published: String,
     /// When a drain ends by itself.
     drained_until: Option<Instant>,
     /// When pins end by themselves.
@@ -176,6 +186,7 @@ impl Daemon {
     /// One round: from the bus, the wire and the clock to the kernel.
     fn work(&mut self) {
         let now = Instant::now();
+        let since = unix_milliseconds();
         self.ward.keep(now);
         if self.stop_by.is_none() {
             self.bus.connect(self.poll.registry(), now);
@@ -204,6 +215,7 @@ impl Daemon {
             self.refresh_at = now + REFRESH_INTERVAL;
             self.refresh(now);
         }
+        self.note_troubles(since);
         self.publish(now);
         self.write_page();
         self.notify.alive(now);

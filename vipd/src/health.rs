@@ -53,6 +53,18 @@ impl Health {
         self.checks.insert(name.to_owned(), state);
     }
 
+    /// Goes on with what is known of a check, which may have another rise and fall now.
+    pub fn inherit(&mut self, name: &str, from: &Health) {
+        if let (Some(state), Some(known)) = (self.checks.get_mut(name), from.checks.get(name)) {
+            let (rise, fall) = (state.rise, state.fall);
+            *state = State {
+                rise,
+                fall,
+                ..known.clone()
+            };
+        }
+    }
+
     /// Takes a look; gives whether the state of its check has changed. A check that is not known is
     /// one that was taken out of the file meanwhile.
     pub fn take(&mut self, name: &str, look: Look, now: Instant) -> bool {
@@ -136,6 +148,22 @@ mod tests {
         assert_eq!(at(true), Some(5));
         assert!(changes[9]);
         assert_eq!(health.sick(), None);
+    }
+
+    #[test]
+    fn what_is_known_is_inherited() {
+        let now = Instant::now();
+        let (mut before, mut after) = (Health::default(), Health::default());
+        before.add("web", 9, 1, now);
+        assert!(before.take("web", Some("refused".into()), now));
+        after.add("web", 1, 9, now);
+        after.add("new", 1, 1, now);
+        for name in ["web", "new", "gone"] {
+            after.inherit(name, &before);
+        }
+        assert_eq!(after.sick().as_deref(), Some("web: refused"));
+        assert!(after.take("web", None, now));
+        assert_eq!(after.sick(), None);
     }
 
     #[test]

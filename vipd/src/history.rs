@@ -14,8 +14,8 @@ pub struct Entry {
     pub number: u64,
     /// When it was noted, in milliseconds since 1970; for people, nothing depends on it.
     pub at: u64,
-    /// `moved`, `acquired`, `released`, `sick`, `well`, `foreign-claim`, `restored`, `yielded`,
-    /// `hook` or `operator`.
+    /// `moved`, `sick`, `gone`, `well`, `acquire-failed`, `restored`, `yielded`, `foreign-claim`,
+    /// `stalled`, `hook` or `operator`.
     pub event: String,
     /// The set concerned, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

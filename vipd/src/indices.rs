@@ -1,7 +1,9 @@
 //! Sets of small numbers, and their compact text: which sets a message speaks of.
 //!
 //! In text, runs in ascending order, each as the gap behind the run before and, if it is longer
-//! than one, `x` and its length: `0x3,2` is 0, 1, 2, 5. Every other one of 10,000 takes 10 kB.
+//! than one, `x` and its length: `0x3,97` is 0, 1, 2, 100. Where that is shorter, `#` and four of
+//! them in each hexadecimal digit, the least first: `#72` is 0, 1, 2, 5. So 10,000 take 2.5 kB at
+//! most.
 
 use std::fmt;
 
@@ -69,7 +71,60 @@ impl Indices {
             .sum()
     }
 
+    /// The text of runs; none if it is longer than so many bytes.
+    fn runs(&self, limit: usize) -> Option<String> {
+        let mut text = String::new();
+        let mut indices = self.iter().peekable();
+        let mut next = 0;
+        while let Some(first) = indices.next() {
+            let mut end = first + 1;
+            while indices.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            let comma = if next == 0 { "" } else { "," };
+            text += &format!("{comma}{}", first - next);
+            if end - first > 1 {
+                text += &format!("x{}", end - first);
+            }
+            if text.len() > limit {
+                return None;
+            }
+            next = end;
+        }
+        Some(text)
+    }
+
+    /// Four indices in each digit, up to the last one.
+    fn digits(&self) -> impl Iterator<Item = char> {
+        let digits = self
+            .words
+            .iter()
+            .flat_map(|word| (0..16).map(move |at| (word >> (4 * at) & 0xf) as u32));
+        let last = self.words.last().map_or(0, |word| word.leading_zeros() / 4);
+        let count = self.words.len() * 16 - last as usize;
+        digits
+            .take(count)
+            .filter_map(|digit| char::from_digit(digit, 16))
+    }
+
+    fn parse_digits(digits: &str) -> Option<Indices> {
+        // Bound: checked before anything is stored.
+        if digits.len() > INDEX_LIMIT / 4 {
+            return None;
+        }
+        let mut indices = Indices::default();
+        for (at, digit) in digits.chars().enumerate() {
+            let digit = digit.to_digit(16)?;
+            let set = (0..4).filter(|bit| digit >> bit & 1 == 1);
+            set.for_each(|bit| indices.insert(4 * at + bit));
+        }
+        Some(indices)
+    }
+
     fn parse(text: &str) -> Option<Indices> {
+        if let Some(digits) = text.strip_prefix('#') {
+            return Indices::parse_digits(digits);
+        }
         let mut indices = Indices::default();
         let mut next = 0usize;
         for run in text.split(',').filter(|_| !text.is_empty()) {
@@ -96,21 +151,11 @@ impl FromIterator<usize> for Indices {
 
 impl fmt::Display for Indices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut indices = self.iter().peekable();
-        let mut next = 0;
-        while let Some(first) = indices.next() {
-            let mut end = first + 1;
-            while indices.next_if_eq(&end).is_some() {
-                end += 1;
-            }
-            let comma = if next == 0 { "" } else { "," };
-            write!(f, "{comma}{}", first - next)?;
-            if end - first > 1 {
-                write!(f, "x{}", end - first)?;
-            }
-            next = end;
+        let digits: String = self.digits().collect();
+        match self.runs(digits.len() + 1) {
+            Some(runs) => f.write_str(&runs),
+            None => write!(f, "#{digits}"),
         }
-        Ok(())
     }
 }
 
@@ -134,11 +179,14 @@ mod tests {
 
     #[test]
     fn runs_and_gaps() {
-        let indices: Indices = [0, 1, 2, 5].into_iter().collect();
-        assert_eq!(indices.to_string(), "0x3,2");
+        let far: Indices = [0, 1, 2, 100].into_iter().collect();
+        assert_eq!(far.to_string(), "0x3,97");
+        let near: Indices = [0, 1, 2, 5].into_iter().collect();
+        assert_eq!(near.to_string(), "#72");
         assert_eq!(Indices::default().to_string(), "");
         let every_other: Indices = (0..10_000).step_by(2).collect();
-        assert!(every_other.to_string().len() <= 10_000);
+        assert_eq!(every_other.to_string(), format!("#{}", "5".repeat(2500)));
+        assert_eq!(Indices::parse("0x3,2"), Some(near));
     }
 
     #[test]
@@ -151,6 +199,9 @@ mod tests {
             "16384",
             "0x18446744073709551615",
             "9,9999999999999999999",
+            "#g",
+            "#é",
+            &format!("#{}1", "0".repeat(INDEX_LIMIT / 4)),
         ] {
             assert_eq!(Indices::parse(text), None, "{text}");
         }
@@ -162,6 +213,10 @@ mod tests {
         fn text_reads_back(indices in prop::collection::btree_set(0usize..300, 0..200)) {
             let set: Indices = indices.iter().copied().collect();
             prop_assert_eq!(Indices::parse(&set.to_string()), Some(set.clone()));
+            let (runs, digits) = (set.runs(usize::MAX), set.digits().collect::<String>());
+            prop_assert_eq!(runs.and_then(|text| Indices::parse(&text)), Some(set.clone()));
+            prop_assert_eq!(Indices::parse(&format!("#{digits}")), Some(set.clone()));
+            prop_assert!(set.to_string().len() <= 1 + 300 / 4);
             prop_assert!(set.iter().eq(indices.iter().copied()));
             prop_assert_eq!(set.count(), indices.len());
             let mut emptied = set;

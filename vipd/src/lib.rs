@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
 pub mod announce;
 pub mod balance;
 pub mod capabilities;

@@ -19,8 +19,8 @@ use group::{Address, NameError};
 use unixproc::exit::{self, Failure, print};
 use unixproc::signal::{self, Signal};
 use unixproc::{daemon as process, options};
+use vipd::alone::purge;
 use vipd::config::Config;
-use vipd::kernel::Kernel;
 
 use crate::args::Args;
 use crate::daemon::Daemon;
@@ -35,7 +35,10 @@ fn run() -> Result<u8, Failure> {
     let Some(args) = options::from_env::<Args>()? else {
         return Ok(exit::DONE);
     };
-    args.daemon.init_log("vipd");
+    args.daemon.init_log(match args.guardian {
+        Some(_) => "vipd-guardian",
+        None => "vipd",
+    });
     if let (Some(parent), Some(group)) = (args.guardian, &args.group) {
         let wrong = |error: &dyn Display| Failure::usage(&error.to_string());
         let address = Address::find(args.socket.as_deref(), None).map_err(|error| wrong(&error))?;
@@ -44,9 +47,7 @@ fn run() -> Result<u8, Failure> {
         return Ok(exit::DONE);
     }
     if args.purge {
-        let purged = Kernel::open()
-            .and_then(|mut kernel| kernel.purge())
-            .map_err(Failure::failed)?;
+        let purged = purge().map_err(Failure::failed)?;
         return print(&format!("{purged} addresses removed\n"));
     }
     let (config, path) = read_config(&args)?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::indices::Indices;
 
-/// Bound: of a slot, its length included. Every other one of 10,000 sets takes 10 kB.
+/// Bound: of a slot, its length included. 10,000 sets of two generations take 5 kB.
 const SLOT_BYTES: u64 = 128 << 10;
 
 const BEAT: u64 = 0;

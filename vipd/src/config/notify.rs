@@ -32,18 +32,7 @@ pub struct Recipient {
 impl Recipient {
     /// Whether an address is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = u32::from(self.network.prefix);
-        match (self.network.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(32 - bits).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(128 - bits).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
+        self.network.network().contains(address)
     }
 }
 

@@ -40,6 +40,16 @@ impl AddressSet {
     }
 }
 
+impl Attached {
+    /// The network that it names, whatever the interface.
+    pub(super) fn network(&self) -> Network {
+        Network {
+            address: self.address,
+            prefix: self.prefix,
+        }
+    }
+}
+
 impl fmt::Display for Attached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}/{}", self.interface, self.address, self.prefix)
@@ -49,8 +59,33 @@ impl fmt::Display for Attached {
 /// What `Prefer` and `Preference` say, to be looked for among the sets.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
-    pub(super) own: Vec<(IpAddr, Word)>,
+    pub(super) own: Vec<(Network, Word)>,
     pub(super) orders: Vec<(IpAddr, Word, Vec<String>)>,
+}
+
+/// An address and the bits of its network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether an address belongs to it.
+    pub(super) fn contains(self, address: IpAddr) -> bool {
+        let bits = u32::from(self.prefix);
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(address)) => {
+                let differ = own.to_bits() ^ address.to_bits();
+                differ.checked_shr(32 - bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(address)) => {
+                let differ = own.to_bits() ^ address.to_bits();
+                differ.checked_shr(128 - bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Draft {
@@ -82,16 +117,16 @@ impl Draft {
         if reader.peek()? != Next::Open {
             let word = reader.word("Prefer")?;
             if !word.text.eq_ignore_ascii_case("none") {
-                self.wishes.own.push((preferred(&word)?, word));
+                self.wishes.own.push((wished(&word)?, word));
             }
             return Ok(());
         }
         reader.open(keyword)?;
         while let Some(word) = reader.item("Prefer") {
-            let address = noted(reader, preferred(&word));
+            let network = noted(reader, wished(&word));
             self.wishes
                 .own
-                .extend(address.map(|address| (address, word)));
+                .extend(network.map(|network| (network, word)));
         }
         Ok(())
     }
@@ -109,7 +144,7 @@ impl Draft {
     }
 
     fn preference_of(&mut self, reader: &mut Reader, word: Word) -> Result<(), Error> {
-        let address = preferred(&word)?;
+        let address = wished(&word)?.address;
         reader.open(&word)?;
         let (mut order, mut rejected) = (Vec::new(), false);
         while let Some(word) = reader.item("Preference") {
@@ -136,23 +171,30 @@ impl Draft {
             .enumerate()
             .flat_map(index)
             .collect();
-        let mut find = |address: &IpAddr, word: &Word, keyword: &str| {
-            let set = sets.get(address).copied();
-            if set.is_none() {
-                let message =
-                    format!("{keyword} names {address}, which is not in VirtualInterfaces");
-                reader.note(word.error(message));
-            }
-            set
+        let unknown = |word: &Word, keyword: &str, address: IpAddr| {
+            word.error(format!(
+                "{keyword} names {address}, which is not in VirtualInterfaces"
+            ))
         };
-        for (address, word) in &self.wishes.own {
-            if let Some(set) = find(address, word, "Prefer") {
+        for (network, word) in &self.wishes.own {
+            if let Some(&set) = sets.get(&network.address) {
+                self.config.prefers.insert(set);
+                continue;
+            }
+            // As in the original, all addresses of a network are meant.
+            let within = sets.iter().filter(|(at, _)| network.contains(**at));
+            let within: Vec<usize> = within.map(|(_, &set)| set).collect();
+            if within.is_empty() {
+                reader.note(unknown(word, "Prefer", network.address));
+            }
+            for set in within {
                 self.config.prefers.insert(set);
             }
         }
         for (address, word, order) in self.wishes.orders.drain(..) {
-            if let Some(set) = find(&address, &word, "Preference") {
-                self.config.orders.insert(set, order);
+            match sets.get(&address) {
+                Some(&set) => _ = self.config.orders.insert(set, order),
+                None => reader.note(unknown(&word, "Preference", address)),
             }
         }
     }
@@ -203,7 +245,7 @@ pub(super) fn attached(word: &Word) -> Result<Attached, Error> {
     if !(1..16).contains(&interface.len()) || interface.contains('/') {
         return Err(bad());
     }
-    let (address, prefix) = network_of(network).ok_or_else(bad)?;
+    let Network { address, prefix } = network_of(network).ok_or_else(bad)?;
     Ok(Attached {
         interface: interface.to_owned(),
         address,
@@ -211,15 +253,15 @@ pub(super) fn attached(word: &Word) -> Result<Attached, Error> {
     })
 }
 
-/// The address that `Prefer` names: `ip/len` or `if:ip/len`.
-fn preferred(word: &Word) -> Result<IpAddr, Error> {
+/// What `Prefer` and `Preference` name: `ip/len` or `if:ip/len`.
+fn wished(word: &Word) -> Result<Network, Error> {
     match network_of(&word.text) {
-        Some((address, _)) => Ok(address),
-        None => attached(word).map(|attached| attached.address),
+        Some(network) => Ok(network),
+        None => attached(word).map(|attached| attached.network()),
     }
 }
 
-fn network_of(text: &str) -> Option<(IpAddr, u8)> {
+fn network_of(text: &str) -> Option<Network> {
     let (address, bits) = text.split_once('/')?;
     let (bits, notified) = bits.split_once('n').unwrap_or((bits, "24"));
     let address: IpAddr = address.parse().ok()?;
@@ -232,5 +274,6 @@ fn network_of(text: &str) -> Option<(IpAddr, u8)> {
     };
     let usable = !address.is_unspecified() && !address.is_multicast();
     number(notified)?;
-    Some((address, number(bits).filter(|_| usable)?))
+    let prefix = number(bits).filter(|_| usable)?;
+    Some(Network { address, prefix })
 }

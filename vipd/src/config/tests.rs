@@ -48,6 +48,85 @@ fn the_file_of_the_talk() {
     assert_eq!(config.prefers, Indices::default());
 }
 
+/// Those of the original's manual, which its code did not have.
+#[test]
+fn the_defaults_are_the_manuals() {
+    let config = good("VirtualInterfaces { eth0:10.0.0.1/32 }");
+    let seconds = Duration::from_secs;
+    assert_eq!(config.spread, None);
+    assert_eq!(config.retry_interval, seconds(5));
+    assert_eq!(config.mature, seconds(5));
+    assert_eq!((config.balance_interval, config.moves_max), (seconds(4), 1));
+    assert_eq!(config.arp_cache, seconds(60));
+    assert_eq!(config.notify, Notify::default());
+    assert_eq!((config.weight, config.grace), (1, seconds(2)));
+    // An hour was a second there.
+    let text = "VirtualInterfaces { eth0:10.0.0.1/32 } mature = 1h Arp-Cache = 2m";
+    let config = good(text);
+    assert_eq!(
+        (config.mature, config.arp_cache),
+        (seconds(3600), seconds(120))
+    );
+}
+
+/// The file that comes with the original, with what its comments show and its manual's sample.
+#[test]
+fn the_file_of_the_original() {
+    let text = "# The Spread daemon we are going to connect to.
+Spread = 4803@127.0.0.1
+SpreadRetryInterval = 5s
+Group = wack1
+Control = /var/run/wack.it
+LogFacility = local0
+prefer { eth0:10.2.3.4/8 eth1:192.168.10.23/24 }
+Prefer None
+VirtualInterfaces {
+\t{ en1:10.0.0.1/8 en0:192.168.35.64/26 }
+}
+VIFs { fxp0:192.168.10.2/32n23 } vips { fxp1:192.0.2.2/32n29 }
+Arp-Cache = 90s
+Notify {
+\ten0:192.168.10.1/32
+\ten1:10.0.0.0/24 throttle 128 ping
+\tarp-cache ping
+}
+balance {
+\tAcquisitionsPerRound = 3
+\tinterval = 4s
+}
+mature = 5s
+";
+    let config = good(text);
+    let names: Vec<String> = config.sets.iter().map(AddressSet::name).collect();
+    assert_eq!(names, ["10.0.0.1", "192.0.2.2", "192.168.10.2"]);
+    // All addresses of the two networks.
+    assert_eq!(config.prefers, [0, 2].into_iter().collect());
+    assert_eq!((config.moves_max, config.notify.ping), (3, true));
+    let errors = bad(&text.replace("10.2.3.4/8", "172.16.0.1/12"));
+    let unknown = "f:7: Prefer names 172.16.0.1, which is not in VirtualInterfaces";
+    assert_eq!(errors, [unknown]);
+}
+
+/// Each is one error, whatever stands behind it, and hides no other.
+#[test]
+fn hooks_of_the_original_are_refused() {
+    let sets = "VirtualInterfaces { eth0:10.0.0.1/32 }\n";
+    for hook in [
+        "PerlUseLib .",
+        "PerlUse example",
+        "ModuleDir = /usr/lib/wackamole",
+        "RunDynamic funcs:killhup on up",
+        "RunDynamic example::dump_it post down",
+    ] {
+        let keyword = hook.split(' ').next().unwrap_or_default();
+        let expected = [
+            format!("f:2: {keyword}: modules and Perl are not supported"),
+            "f:3: Weight must be 0 to 1000, got \"x\"".to_owned(),
+        ];
+        assert_eq!(bad(&format!("{sets}{hook}\nWeight = x\n")), expected);
+    }
+}
+
 #[test]
 fn sets_of_both_families_in_any_order() {
     let text = "VIRTUALINTERFACES { eth1:10.0.0.9/32n24\n\
@@ -247,6 +326,7 @@ fn checks_and_hooks() {
         "Check a { Tcp = localhost:80 }",
         "Check a { Http = https://127.0.0.1/ }",
         "Check a { Exec { true } }",
+        "Check a { File = /a } Check a { File = /b }",
         "OnAcquire { }",
         "OnRelease { sh -c x }",
         "OnExit = later",

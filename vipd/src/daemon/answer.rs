@@ -145,7 +145,9 @@ impl Daemon {
             .drained_until
             .map(|at| milliseconds(at.saturating_duration_since(now)));
         let sets = overview.sets.iter().enumerate();
-        let nodes = 0..overview.nodes.len();
+        let present = (0..overview.nodes.len()).map(|node| self.node_status(&overview, node));
+        let gone = self.troubles.gone();
+        let gone = gone.map(|(name, weight)| self.gone_status(name, weight));
         let checks = self.health.overview().map(|check| Check {
             name: check.name.to_owned(),
             wrong: check.wrong.map(str::to_owned),
@@ -159,9 +161,7 @@ impl Daemon {
             mature: overview.mature,
             drain_ends_in: drain,
             awaited: overview.awaited.iter().map(ToString::to_string).collect(),
-            nodes: nodes
-                .map(|node| self.node_status(&overview, node))
-                .collect(),
+            nodes: present.chain(gone).collect(),
             checks: checks.collect(),
             other_config: overview.differences.to_vec(),
             sets: sets
@@ -174,17 +174,7 @@ impl Daemon {
     fn node_status(&self, overview: &vipd::takeover::Overview, index: usize) -> Node {
         let node = &overview.nodes[index];
         let of = |set: &&SetOverview| set.holder == Some(index);
-        let trouble = self.troubles.nodes.get(&node.name);
-        let moved = trouble.map(|(_, since)| {
-            let entries = self.history.since(None, ENTRIES_MAX).into_iter();
-            let because = entries.filter(|entry| {
-                entry.at >= *since
-                    && entry.event == "moved"
-                    && entry.from.as_deref() == Some(&node.name)
-                    && entry.cause.starts_with("sick")
-            });
-            because.filter_map(|entry| entry.set).collect()
-        });
+        let trouble = self.troubles.of(&node.name);
         Node {
             name: node.name.clone(),
             weight: node.weight,
@@ -192,9 +182,27 @@ impl Daemon {
             leaving: node.leaving,
             able: node.able.count() as u64,
             sets: overview.sets.iter().filter(of).count() as u64,
-            wrong: trouble.map(|(wrong, _)| wrong.clone()),
-            since: trouble.map(|(_, since)| *since),
-            moved: moved.unwrap_or_default(),
+            gone: false,
+            wrong: trouble.map(|trouble| trouble.wrong.clone()),
+            since: trouble.map(|trouble| trouble.since),
+            moved: trouble.map_or_else(Vec::new, |of| self.moved_because(&node.name, of)),
+        }
+    }
+
+    /// A node that was in the view and is not.
+    fn gone_status(&self, name: &str, weight: u32) -> Node {
+        let trouble = self.troubles.of(name);
+        Node {
+            name: name.to_owned(),
+            weight,
+            drained: false,
+            leaving: false,
+            able: 0,
+            sets: 0,
+            gone: true,
+            wrong: trouble.map(|trouble| trouble.wrong.clone()),
+            since: trouble.map(|trouble| trouble.since),
+            moved: trouble.map_or_else(Vec::new, |of| self.moved_because(name, of)),
         }
     }
 

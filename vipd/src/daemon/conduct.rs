@@ -7,7 +7,7 @@ use unixproc::exit;
 use unixproc::log;
 use unixproc::signal::Signal;
 use vipd::announce::Schedule;
-use vipd::config::{AddressSet, Config};
+use vipd::config::{AddressSet, Check, Config};
 use vipd::netlink::LinkAddress;
 use vipd::restore::Removals;
 use vipd::takeover::Settings;
@@ -123,9 +123,18 @@ impl Daemon {
     fn adopt_config(&mut self, config: Config) -> Result<(), String> {
         if config.checks != self.config.checks {
             let started = start_checks(&config, self.waker.clone());
-            let (health, checks) = started.map_err(|error| error.to_string())?;
+            let (mut health, checks) = started.map_err(|error| error.to_string())?;
+            // What is looked at as before is as it was.
+            let before = &self.config.checks;
+            let same = |check: &&Check| {
+                let named = before.iter().find(|old| old.name == check.name);
+                named.is_some_and(|old| old.probe == check.probe)
+            };
+            for check in config.checks.iter().filter(same) {
+                health.inherit(&check.name, &self.health);
+            }
             (self.health, self.checks) = (health, checks);
-            self.takeover.set_sick(None);
+            self.takeover.set_sick(self.health.sick());
         }
         let settings = settings(&config, &self.node, able(&config, &self.links));
         if config.sets == self.config.sets {

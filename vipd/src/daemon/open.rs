@@ -16,6 +16,7 @@ use status::ControlServer;
 use unixproc::daemon::Process;
 use unixproc::log;
 use unixproc::priority::set_nice;
+use vipd::alone::Alone;
 use vipd::announce::Schedule;
 use vipd::balance::Node;
 use vipd::capabilities;
@@ -31,7 +32,8 @@ use vipd::restore::Removals;
 use vipd::takeover::{Settings, Takeover};
 
 use super::links::resolve;
-use super::publish::{Totals, Troubles};
+use super::publish::Totals;
+use super::troubles::Troubles;
 use super::wire::Wires;
 use super::{
     BUS, CONTROL, Daemon, LOOKED, REFRESH_INTERVAL, REPORT_INTERVAL, RETRY_INTERVAL, SIGNALS,
@@ -58,6 +60,7 @@ impl Daemon {
         let Process { signals, notify } = process;
         let poll = Poll::new()?;
         let control = bind_control(&config, &poll)?;
+        let alone = Alone::take()?;
         let mut kernel = Kernel::open().context("no netlink socket")?;
         let watch = Watch::open().context("cannot watch interfaces")?;
         let wires = Wires::open().context("no packet socket, CAP_NET_RAW is needed")?;
@@ -92,6 +95,7 @@ impl Daemon {
             sets: sets_by_address(&config),
             poll,
             waker,
+            _alone: alone,
             signals,
             notify,
             config_path,
@@ -118,6 +122,8 @@ impl Daemon {
             look_at: None,
             retry_at: now + RETRY_INTERVAL,
             publish_at: now,
+            compare_at: now,
+            published: String::new(),
             drained_until: None,
             pinned_until: BTreeMap::new(),
             stop_by: None,

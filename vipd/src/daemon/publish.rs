@@ -1,30 +1,24 @@
 //! What others are told: the group `covey.status`, and scrapers of metrics.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use vipd::history::Entry;
 use vipd::takeover::Overview;
 
-use super::{Daemon, unix_milliseconds};
+use super::Daemon;
 
 /// How often the program tells `covey.status` how it is, if nothing changes.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What has changed is told so often at most: to say it takes time, which a takeover needs.
+const CHANGE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Bound: sets that a status names.
 const NAMED_MAX: usize = 64;
 
 /// A metric: its name, what it means, its value.
 type Metric = (&'static str, &'static str, u64);
-
-/// What is wrong with nodes, and since when, in milliseconds since 1970.
-#[derive(Debug, Default)]
-pub(super) struct Troubles {
-    pub(super) nodes: BTreeMap<String, (String, u64)>,
-    last: String,
-}
 
 /// What has happened so often.
 #[derive(Debug, Default)]
@@ -37,11 +31,15 @@ pub(super) struct Totals {
 }
 
 impl Daemon {
-    /// Notes which nodes have fallen ill or are well again, and publishes the status when it is due
-    /// or has changed.
+    /// Publishes the status when it is due or has changed.
     pub(super) fn publish(&mut self, now: Instant) {
-        self.note_troubles();
+        if now < self.publish_at && now < self.compare_at {
+            return;
+        }
+        self.compare_at = now + CHANGE_INTERVAL;
         let overview = self.takeover.overview();
+        let own = overview.nodes.iter().find(|node| node.name == self.node);
+        let sick = own.map_or_else(|| self.health.sick(), |node| self.wrong_with(node));
         let sets = &overview.sets;
         let names = &self.config.sets;
         let holds: Vec<String> = self.held.keys().map(|&set| names[set].name()).collect();
@@ -58,11 +56,11 @@ impl Daemon {
             "holds": &holds[..holds.len().min(NAMED_MAX)],
             "uncovered": uncovered.len(),
             "uncovered_sets": &uncovered[..uncovered.len().min(NAMED_MAX)],
-            "sick": self.health.sick().unwrap_or_default(),
+            "sick": sick.unwrap_or_default(),
             "foreign": self.wires.foreign.len(),
         });
         let text = status.to_string();
-        if self.publish_at > now && text == self.troubles.last {
+        if self.publish_at > now && text == self.published {
             return;
         }
         self.publish_at = now + PUBLISH_INTERVAL;
@@ -70,51 +68,7 @@ impl Daemon {
         if !self.bus.send_to(group, 0, text.as_bytes()) {
             self.takeover.handle_bus_lost(now);
         }
-        self.troubles.last = text;
-    }
-
-    fn note_troubles(&mut self) {
-        let overview = self.takeover.overview();
-        if overview.phase != "run" {
-            return;
-        }
-        let mut changes = Vec::new();
-        for node in overview.nodes {
-            let known = self.troubles.nodes.get(&node.name);
-            match (&node.sick, known) {
-                (Some(wrong), Some((before, since))) if wrong != before => {
-                    let since = *since;
-                    changes.push((node.name.clone(), Some((wrong.clone(), since)), false));
-                }
-                (Some(wrong), None) => {
-                    let entry = Some((wrong.clone(), unix_milliseconds()));
-                    changes.push((node.name.clone(), entry, true));
-                }
-                (None, Some(_)) => changes.push((node.name.clone(), None, true)),
-                _ => {}
-            }
-        }
-        for (node, trouble, new) in changes {
-            if new {
-                let (event, cause) = match &trouble {
-                    Some((wrong, _)) => ("sick", wrong.as_str()),
-                    None => ("well", ""),
-                };
-                self.history.add(Entry {
-                    number: 0,
-                    at: unix_milliseconds(),
-                    event: event.to_owned(),
-                    set: None,
-                    from: Some(node.clone()),
-                    to: None,
-                    cause: cause.to_owned(),
-                });
-            }
-            match trouble {
-                Some(trouble) => _ = self.troubles.nodes.insert(node, trouble),
-                None => _ = self.troubles.nodes.remove(&node),
-            }
-        }
+        self.published = text;
     }
 
     /// The text that Prometheus reads.

@@ -202,8 +202,15 @@ mod tests {
     /// 5.18.
     #[test]
     fn ten_thousand_sets_stay_under_16_kb() {
-        // The worst that there is: every other set is held.
-        let bytes = state(vec![(1, (0..10_000).step_by(2).collect())]).encode();
+        // The worst that there is: no two neighbours are alike in anything.
+        let half = |from: usize| -> Indices { (from..10_000).step_by(2).collect() };
+        let Message::State(mut worst) = state(vec![(1, half(0)), (2, half(1))]) else {
+            unreachable!("it is a STATE");
+        };
+        worst.node.able = half(0);
+        worst.node.yields = half(1);
+        worst.node.prefers = vec![half(1), half(0)];
+        let bytes = Message::State(worst).encode();
         assert!(bytes.len() < 16_000, "{}", bytes.len());
     }
 

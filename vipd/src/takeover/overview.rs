@@ -79,6 +79,14 @@ impl Takeover {
         }
     }
 
+    /// The members, in the order of the view; none while there is no agreed table.
+    pub fn nodes(&self) -> Option<&[Node]> {
+        match &self.bus {
+            Bus::Run { table, .. } if !self.transitional => Some(&table.nodes),
+            _ => None,
+        }
+    }
+
     /// Where each set would go if these nodes were gone, by index of [`Overview::nodes`]; none
     /// while there is no table.
     pub fn what_if(&self, down: &[String]) -> Option<Vec<Option<usize>>> {

@@ -1,8 +1,8 @@
 //! Turns the vrrp part of a keepalived.conf into a wackamole.conf.
 //!
 //! Each `vrrp_instance` becomes a set: its `virtual_ipaddress` and `virtual_ipaddress_excluded`
-//! move together, and `vrrp_sync_group` puts instances into one set. What has no counterpart is
-//! named in a comment.
+//! move together, and `vrrp_sync_group` puts instances into one set. A `vrrp_script` that is tracked
+//! becomes a check. What has no counterpart is named in a comment.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,6 +33,10 @@ struct Instance {
     name: String,
     interface: String,
     addresses: Vec<String>,
+    /// Names of scripts.
+    tracked: Vec<String>,
+    /// What `Failback` is to be.
+    failback: Option<String>,
     lost: Vec<String>,
 }
 
@@ -68,6 +72,16 @@ pub(crate) fn import(text: &str) -> Result<String, String> {
         writeln!(output, "    {{ {} }}", addresses.join(" ")).expect("a String takes all");
     }
     output += "}\n";
+    if let Some(failback) = instances.iter().find_map(|of| of.failback.as_ref()) {
+        writeln!(output, "Failback = {failback}").expect("a String takes all");
+    }
+    let scripts = statements.iter().filter(|of| of.words[0] == "vrrp_script");
+    for script in scripts {
+        let name = script.words.get(1).cloned().unwrap_or_default();
+        if instances.iter().any(|of| of.tracked.contains(&name)) {
+            output += &check(&name, script);
+        }
+    }
     for instance in &instances {
         for lost in &instance.lost {
             writeln!(output, "# {}: {lost}", instance.name).expect("a String takes all");
@@ -187,16 +201,13 @@ fn instance(of: &Statement) -> Result<Instance, String> {
                     .lost
                     .push(format!("{what}: see Prefer and Preference"));
             }
-            "nopreempt" => instance
-                .lost
-                .push("nopreempt: see Failback = never".to_owned()),
-            "preempt_delay" => {
-                instance.lost.push(format!(
-                    "preempt_delay: see Failback = after {}s",
-                    value(line)
-                ));
+            "nopreempt" => instance.failback = Some("never".to_owned()),
+            "preempt_delay" => instance.failback = Some(format!("after {}", seconds(&value(line)))),
+            "track_script" => {
+                let names = line.block.iter().map(|of| of.words[0].clone());
+                instance.tracked.extend(names);
             }
-            "track_script" | "track_file" | "track_process" | "track_interface" => {
+            "track_file" | "track_process" | "track_interface" => {
                 instance.lost.push(format!("{}: see Check", line.words[0]));
             }
             "authentication" => {
@@ -216,6 +227,46 @@ fn instance(of: &Statement) -> Result<Instance, String> {
         return Err(format!("vrrp_instance {} has no addresses", instance.name));
     }
     Ok(instance)
+}
+
+/// A `vrrp_script` as a `Check`, or as a comment that says why it is none.
+fn check(name: &str, script: &Statement) -> String {
+    let of = |keyword: &str| {
+        let line = script.block.iter().find(|of| of.words[0] == keyword);
+        line.map(|of| of.words[1..].to_vec())
+    };
+    let first = |keyword: &str| of(keyword).and_then(|words| words.first().cloned());
+    let command = of("script").unwrap_or_default();
+    let is_absolute = command.first().is_some_and(|path| path.starts_with('/'));
+    let plain =
+        |word: &String| !word.contains(['"', '\'', '\\', '$', '`', '|', '>', '<', ';', '&']);
+    if !is_absolute || !command.iter().all(plain) || name.len() > 32 {
+        let command = command.join(" ");
+        return format!("# vrrp_script {name}: no program by its path, see Check: {command}\n");
+    }
+    let interval = first("interval").unwrap_or_else(|| "1".to_owned());
+    let timeout = first("timeout").unwrap_or_else(|| interval.clone());
+    let count = |keyword: &str| {
+        let count = first(keyword).and_then(|text| text.parse::<u32>().ok());
+        count.unwrap_or(1).clamp(1, 1000)
+    };
+    format!(
+        "Check {name} {{ Exec {{ {} }} Interval = {} Timeout = {} Rise = {} Fall = {} }}\n",
+        command.join(" "),
+        seconds(&interval),
+        seconds(&timeout),
+        count("rise"),
+        count("fall")
+    )
+}
+
+/// A number of seconds, perhaps with a fraction, as a time; a second if it is none.
+fn seconds(text: &str) -> String {
+    let seconds = text.parse::<f64>().unwrap_or(1.0).clamp(0.001, 86_400.0);
+    match (seconds * 1000.0).round() as u64 {
+        whole if whole % 1000 == 0 => format!("{}s", whole / 1000),
+        milliseconds => format!("{milliseconds}ms"),
+    }
 }
 
 /// `192.0.2.1/24 dev eth0 ...` as `eth0:192.0.2.1/32`: how a public address is best held.
@@ -240,13 +291,24 @@ fn attached(instance: &Instance, words: &[String]) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
-    use vipd::config::Config;
+    use vipd::balance::Failback;
+    use vipd::config::{Config, Probe};
 
     use super::*;
 
-    const SAMPLE: &str = "
+    const SAMPLE: &str = r#"
 global_defs { router_id x }
+vrrp_script web {
+    script "/usr/bin/curl -f http://127.0.0.1/"
+    interval 0.5
+    fall 3
+    weight -20
+}
+vrrp_script shell { script "killall -0 haproxy" }
+vrrp_script unused { script /bin/true }
 vrrp_sync_group G1 {
     group {
         inside
@@ -271,9 +333,13 @@ vrrp_instance outside
 }
 vrrp_instance alone {
     interface eth0
+    track_script {
+        web weight 2
+        shell
+    }
     virtual_ipaddress { 10.0.0.9 }
 }
-";
+"#;
 
     #[test]
     fn what_comes_out_is_read_by_vipd() {
@@ -297,7 +363,16 @@ vrrp_instance alone {
                 "eth0:10.0.0.9/32"
             ]
         );
-        assert!(output.contains("# outside: nopreempt: see Failback = never"));
+        assert_eq!(config.failback, Failback::Never);
+        let [check] = &config.checks[..] else {
+            panic!("{output}");
+        };
+        let command = ["/usr/bin/curl", "-f", "http://127.0.0.1/"].map(str::to_owned);
+        assert_eq!(check.probe, Probe::Exec(command.to_vec()));
+        let half = Duration::from_millis(500);
+        assert_eq!((check.interval, check.timeout), (half, half));
+        assert_eq!((check.name.as_str(), check.rise, check.fall), ("web", 1, 3));
+        assert!(output.contains("# vrrp_script shell: no program by its path"));
         assert!(output.contains("# inside: state MASTER: see Prefer"));
     }
 

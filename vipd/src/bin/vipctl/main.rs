@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod import;
+mod plan;
 mod text;
 
 use std::io::{self, Read as _};
@@ -16,10 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unixproc::exit::{self, Failure, print};
 use unixproc::options;
+use vipd::alone;
 use vipd::config::Config;
 use vipd::control::{Done, Explanation, Log, Request, Status, Text, WhatIf};
 use vipd::history::Entry;
-use vipd::kernel::Kernel;
 
 /// Nobody answers at the control socket.
 const NOT_RUNNING: u8 = 3;
@@ -142,6 +143,10 @@ enum Command {
         #[arg(long, value_name = "NODE", required = true)]
         down: Vec<String>,
 
+        /// Ask no vipd: do as if these nodes had this file and were well (may be repeated)
+        #[arg(long, value_name = "NODE")]
+        node: Vec<String>,
+
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -167,8 +172,13 @@ fn run() -> Result<u8, Failure> {
     let Some(args) = options::from_env::<Args>()? else {
         return Ok(exit::DONE);
     };
-    if let Command::Import { file } = &args.command {
-        return import_file(file);
+    match &args.command {
+        Command::Import { file } => return import_file(file),
+        Command::Purge => return purge(),
+        Command::WhatIf { down, node, json } if !node.is_empty() => {
+            return print_what_if(&plan(&args, node, down)?, *json);
+        }
+        _ => {}
     }
     let path = control_path(&args)?;
     match args.command {
@@ -185,11 +195,8 @@ fn run() -> Result<u8, Failure> {
             let answer: Explanation = ask(&path, &Request::Explain { set })?;
             print_either(json, &answer, text::explanation)
         }
-        Command::WhatIf { down, json } => {
-            let answer: WhatIf = ask(&path, &Request::WhatIf { down })?;
-            print_either(json, &answer, text::what_if)?;
-            let covered = answer.moves.iter().all(|change| change.to.is_some());
-            Ok(if covered { exit::DONE } else { exit::FAILED })
+        Command::WhatIf { down, json, .. } => {
+            print_what_if(&ask(&path, &Request::WhatIf { down })?, json)
         }
         Command::History { count, json } => {
             print_entries(&entries(&path, None, count)?, json)?;
@@ -201,7 +208,6 @@ fn run() -> Result<u8, Failure> {
             print(&answer.text)?;
             Ok(exit::DONE)
         }
-        Command::Purge => purge(&path),
         command => order(&path, command),
     }
 }
@@ -289,13 +295,8 @@ fn watch(path: &Path, json: bool) -> Result<u8, Failure> {
     }
 }
 
-fn purge(path: &Path) -> Result<u8, Failure> {
-    if status::call::<Status>(path, &Request::Status, TIMEOUT).is_ok() {
-        let error = "vipd runs, and would bring them back: stop it first";
-        return Err(Failure::failed(error));
-    }
-    let purged = Kernel::open().and_then(|mut kernel| kernel.purge());
-    let purged = purged.map_err(Failure::failed)?;
+fn purge() -> Result<u8, Failure> {
+    let purged = alone::purge().map_err(Failure::failed)?;
     print(&format!("{purged} addresses removed\n"))?;
     Ok(exit::DONE)
 }
@@ -340,11 +341,27 @@ fn control_path(args: &Args) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.control {
         return Ok(path.clone());
     }
-    let Some(file) = conf::choose(args.config.as_deref(), DEFAULT_CONFIG) else {
-        return Ok(PathBuf::from("/run/vipd/control"));
+    Ok(match read_config(args)? {
+        Some(config) => config.control,
+        None => PathBuf::from("/run/vipd/control"),
+    })
+}
+
+/// vipd's file, if there is one.
+fn read_config(args: &Args) -> Result<Option<Config>, Failure> {
+    let file = conf::choose(args.config.as_deref(), DEFAULT_CONFIG);
+    let read = |file: PathBuf| conf::read(&file, Config::parse).map_err(Failure::fatal);
+    file.map(read).transpose()
+}
+
+/// What would happen among these nodes; no vipd is asked.
+fn plan(args: &Args, nodes: &[String], down: &[String]) -> Result<WhatIf, Failure> {
+    let Some(config) = read_config(args)? else {
+        return Err(Failure::usage(&format!(
+            "there is no {DEFAULT_CONFIG}: give --config"
+        )));
     };
-    let config = conf::read(&file, Config::parse).map_err(Failure::fatal)?;
-    Ok(config.control)
+    plan::what_if(&config, nodes, down).map_err(|error| Failure::usage(&error))
 }
 
 fn ask<A: DeserializeOwned>(path: &Path, request: &Request) -> Result<A, Failure> {
@@ -359,6 +376,13 @@ fn ask<A: DeserializeOwned>(path: &Path, request: &Request) -> Result<A, Failure
             format!("cannot ask vipd at {}: {error}", path.display()),
         )
     })
+}
+
+/// The exit code says whether everything would be covered.
+fn print_what_if(answer: &WhatIf, json: bool) -> Result<u8, Failure> {
+    print_either(json, answer, text::what_if)?;
+    let covered = answer.moves.iter().all(|change| change.to.is_some());
+    Ok(if covered { exit::DONE } else { exit::FAILED })
 }
 
 fn print_either<A: Serialize>(

@@ -55,7 +55,8 @@ fn node(node: &Node) -> String {
         let since = node
             .since
             .map_or_else(String::new, |since| format!(" since {}", time(since)));
-        write!(text, "  sick{since}: {}", wrong.escape_debug()).expect("a String takes all");
+        let word = if node.gone { "gone" } else { "sick" };
+        write!(text, "  {word}{since}: {}", wrong.escape_debug()).expect("a String takes all");
         if !node.moved.is_empty() {
             write!(text, "; moved because of it: {}", node.moved.join(" ")).expect("a String");
         }

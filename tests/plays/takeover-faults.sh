@@ -73,6 +73,22 @@ after=$(for i in 1 2 3; do echo "$i: $(held $i | sort | tr '\n' ' ')"; done)
 never_twice
 echo 'ok: all of groupd restarted within Grace: nothing moved'
 
+# 5.8: a groupd that hangs. Its host still answers for what it holds, so that stays there.
+victim=$(holder 10.77.0.101 1 2 3)
+others=$(others_of "$victim" 1 2 3)
+probe 10.77.0.101
+kill -STOP "${groupds[$victim]}"
+asked() { [[ $(for i in $others; do vip "$i" status; done) =~ 10.77.0.101[^$'\n']*\ answers ]]; }
+until_true 10 'the others go on and are answered on the wire' asked
+kill -CONT "${groupds[$victim]}"
+until_true 15 'groupd is back' views_are 'host1 host2 host3' 1 2 3
+for i in 1 2 3; do until_true 10 'vipd is back' vip $i status; done
+probed
+cat "$scratch/probed"
+is_at 10.77.0.101 "$victim" 1 2 3 || fail 'a groupd that hung has moved an address'
+never_twice
+echo 'ok: a groupd that hangs moves nothing while its host answers'
+
 # By hand.
 from=$(holder 10.77.0.101 1 2 3)
 to=$(others_of "$from" 1 2 3 | cut -d' ' -f1)

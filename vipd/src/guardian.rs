@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use group::{Address, Event, GroupName, Name, Options, Service, Session};
+use group::{Address, Event, GroupName, Link, Name, Options, Received, Service};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
@@ -24,10 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What was told is told again this often while vipd stays silent: a view may have come between.
 const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Connecting holds the guardian up; less than the silence that it waits for.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
-
-const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest pause between attempts to reach groupd: there is little time for the last words.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// How long the guardian of a dead vipd tries to be heard.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -40,12 +38,21 @@ struct Guardian {
     poll: Poll,
     page: Page,
     kernel: Kernel,
-    options: Options,
+    link: Link,
     group: GroupName,
-    session: Option<Session>,
-    connect_at: Instant,
     silence: Silence,
     repeat_at: Option<Instant>,
+}
+
+/// What a turn of the loop has found.
+#[derive(Default)]
+struct Turn {
+    /// vipd is dead.
+    dead: bool,
+    /// There is a new session.
+    connected: bool,
+    /// The bus has delivered the guardian's own word.
+    heard: bool,
 }
 
 /// Work of the guardian's process: watches until vipd ends, then cleans up behind it.
@@ -58,16 +65,14 @@ pub(crate) fn run(parent: i32, address: Address, group: GroupName) -> io::Result
     // Signals for the whole process group are vipd's; its end is what counts here.
     let _signals = Signals::install(&[Signal::Terminate, Signal::Interrupt, Signal::Hangup])?;
     let page = Page::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut options = Options::new(address);
-    options.timeout = CONNECT_TIMEOUT;
+    let mut link = Link::new(Options::new(address), b"vg", BUS, Instant::now());
+    link.set_pause_max(PAUSE_MAX);
     let mut guardian = Guardian {
         poll: Poll::new()?,
         page,
         kernel: Kernel::open()?,
-        options,
+        link,
         group,
-        session: None,
-        connect_at: Instant::now(),
         silence: Silence::default(),
         repeat_at: None,
     };
@@ -102,29 +107,44 @@ impl Guardian {
     fn watch(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(8);
         let mut look_at = Instant::now();
-        loop {
-            let timeout = look_at.saturating_duration_since(Instant::now());
-            match self.poll.poll(&mut events, Some(timeout)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
-            if events.iter().any(|event| event.token() == PARENT) {
-                return Ok(());
-            }
-            self.hear(&mut |_| {});
+        while !self.turn(&mut events, look_at)?.dead {
             let now = Instant::now();
             if now < look_at {
                 continue;
             }
             look_at = now + LOOK_INTERVAL;
-            let silent = self.silence.look(self.page.beats()?);
-            if !silent {
+            if !self.silence.look(self.page.beats()?) {
                 self.repeat_at = None;
             } else if self.repeat_at.is_none_or(|at| at <= now) {
                 self.fence(now)?;
             }
-            self.connect(now);
         }
+        Ok(())
+    }
+
+    /// Waits for events, until then at the latest, and goes on with the session.
+    fn turn(&mut self, events: &mut Events, until: Instant) -> io::Result<Turn> {
+        let connect_at = self.link.connect_at();
+        let until = connect_at.map_or(until, |at| at.min(until));
+        let timeout = until.saturating_duration_since(Instant::now());
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        let mut turn = Turn::default();
+        for event in &*events {
+            turn.dead |= event.token() == PARENT;
+            self.link.handle_event(event);
+        }
+        let now = Instant::now();
+        turn.connected = self.link.connect(self.poll.registry(), now);
+        let own = self.link.private_group();
+        while let Some(received) = self.link.receive(now) {
+            if let Received::Event(Event::Message(message)) = received {
+                turn.heard |= Some(message.sender) == own;
+            }
+        }
+        Ok(turn)
     }
 
     /// vipd is silent: its addresses are removed, and it will hear of that before it does anything.
@@ -149,72 +169,37 @@ impl Guardian {
         let purged = self.kernel.purge()?;
         if !record.sets.is_empty() {
             log::warning("vipd-dead", &[("purged", &purged)]);
-            self.tell_last(&record);
+            self.tell_last(&record)?;
         }
         Ok(())
     }
 
-    /// Tells until it has heard itself, or for two seconds.
-    fn tell_last(&mut self, record: &Record) {
+    /// Tells in each session, until it has heard itself, or for two seconds.
+    fn tell_last(&mut self, record: &Record) -> io::Result<()> {
         let deadline = Instant::now() + LAST_WORDS;
         let mut events = Events::with_capacity(8);
-        let mut told = false;
+        self.tell(record);
         while Instant::now() < deadline {
-            self.connect_at = self.connect_at.min(Instant::now() + LOOK_INTERVAL);
-            self.connect(Instant::now());
-            if self.session.is_none() {
-                told = false;
-            } else if !std::mem::replace(&mut told, true) {
+            let turn = self.turn(&mut events, deadline)?;
+            if turn.heard {
+                break;
+            }
+            if turn.connected {
                 self.tell(record);
             }
-            if self.poll.poll(&mut events, Some(LOOK_INTERVAL)).is_err() {
-                continue;
-            }
-            let mut heard = false;
-            self.hear(&mut |event| heard |= matches!(event, Event::Message(_)));
-            if heard {
-                return;
-            }
         }
+        Ok(())
     }
 
     /// The group hears it, and this process: then it is ordered.
     fn tell(&mut self, record: &Record) {
-        let Some(session) = &mut self.session else {
+        let Some(session) = self.link.session() else {
             return;
         };
         let data = released_for(&record.session, record.config, &record.sets);
         let to: [Name; 2] = [*self.group.as_ref(), session.private_group()];
-        if session.multicast(Service::Agreed, &to, 0, &data).is_err() {
-            self.session = None;
-        }
-    }
-
-    fn connect(&mut self, now: Instant) {
-        if self.session.is_some() || now < self.connect_at {
-            return;
-        }
-        self.connect_at = now + RECONNECT_INTERVAL;
-        let Ok(mut session) = Session::connect(self.options.clone()) else {
-            return;
-        };
-        let fd = session.as_raw_fd();
-        let registry = self.poll.registry();
-        let usable = session.set_nonblocking(true).is_ok()
-            && registry
-                .register(&mut SourceFd(&fd), BUS, Interest::READABLE)
-                .is_ok();
-        self.session = usable.then_some(session);
-    }
-
-    /// Takes what the bus has for this process.
-    fn hear(&mut self, take: &mut dyn FnMut(Event)) {
-        while let Some(session) = &mut self.session {
-            match session.try_receive() {
-                Ok(Some(event)) => take(event),
-                Ok(None) => return,
-                Err(_) => self.session = None,
-            }
+        if let Err(error) = session.multicast(Service::Agreed, &to, 0, &data) {
+            self.link.lose(&error, Instant::now());
         }
     }
 }

@@ -72,6 +72,33 @@ impl Kernel {
             .collect()
     }
 
+    /// [Adds](Self::add), unless a guardian has removed all that is ours: `fenced` asks for its word,
+    /// before and behind the kernel's work. Behind such a word nothing stays that was added here; what
+    /// the kernel has refused is left alone, as it may be somebody else's.
+    ///
+    /// None if there was such a word.
+    ///
+    /// # Errors
+    /// What was added cannot be removed again.
+    pub fn add_unless(
+        &mut self,
+        sets: &[Vec<LinkAddress>],
+        mut fenced: impl FnMut() -> bool,
+    ) -> io::Result<Option<Vec<io::Result<()>>>> {
+        if fenced() {
+            return Ok(None);
+        }
+        let results = self.add(sets);
+        if !fenced() {
+            return Ok(Some(results));
+        }
+        let added = sets.iter().zip(&results);
+        let added = added.filter(|(_, result)| result.is_ok());
+        let added: Vec<LinkAddress> = added.flat_map(|(set, _)| set).copied().collect();
+        self.remove(&added)?;
+        Ok(None)
+    }
+
     /// Takes what was there already, and takes back a set of which something cannot be added.
     fn complete(
         &mut self,

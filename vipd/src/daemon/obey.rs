@@ -118,21 +118,16 @@ impl Daemon {
             .cloned()
             .map(Option::unwrap_or_default)
             .collect();
-        if self.ward.is_fenced() {
+        let ward = &self.ward;
+        let results = match self.kernel.add_unless(&wanted, || ward.is_fenced()) {
+            Ok(Some(results)) => results,
             // The guardian has purged, and the others go on: the next turn begins with that.
-            return false;
-        }
-        let results = self.kernel.add(&wanted);
-        if self.ward.is_fenced() {
-            // What the kernel has refused may be somebody else's.
-            let added = wanted.iter().zip(&results);
-            let added = added.filter(|(_, result)| result.is_ok());
-            let added: Vec<LinkAddress> = added.flat_map(|(set, _)| set).copied().collect();
-            if let Err(error) = self.kernel.remove(&added) {
+            Ok(None) => return false,
+            Err(error) => {
                 log::error("release-failed", &[("error", &error)]);
+                return false;
             }
-            return false;
-        }
+        };
         for ((&(set, reason), addresses), result) in adds.iter().zip(resolved).zip(results) {
             self.added(set, reason, addresses, result);
         }

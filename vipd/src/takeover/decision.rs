@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::mutant::planted;
 use super::slot::Local;
+#[cfg(test)]
+use super::slot::Slot;
 use super::{Bus, Command, Reason, Takeover};
 
 /// Bound: from one [`Takeover::handle_wake`] to the next, in a program that is not held up.
@@ -81,6 +83,13 @@ impl Takeover {
     #[cfg(test)]
     pub(super) fn decided_at(&self, set: usize) -> Option<Instant> {
         self.slots[set].decided_at
+    }
+
+    /// Whether a set is decided to be added, and is not yet.
+    #[cfg(test)]
+    pub(super) fn has_decided(&self) -> bool {
+        let adding = |slot: &Slot| matches!(slot.local, Local::Adding(_));
+        self.slots.iter().any(adding)
     }
 
     /// Decides to take a set.

@@ -120,8 +120,6 @@ fn apply(table: &mut Table, slots: &mut [Slot], member: usize, message: Message)
         Message::Node(node) => table.set_node(member, node),
         Message::Mature {} => table.mature = true,
         Message::Released { sets } => {
-            // So that this release is void if it comes again.
-            table.clock += 1;
             for (generation, sets) in &sets {
                 for set in table.translated(member, sets).iter() {
                     match table.release(member, set, *generation) {

@@ -136,7 +136,12 @@ impl World {
             match self.below(100) {
                 0..3 => self.fault(),
                 3..8 => self.connect(host),
-                8..50 => _ = self.deliver(host),
+                8..50 => {
+                    let delivered = self.deliver(host);
+                    if delivered && self.hosts[host].takeover.has_decided() && self.below(10) == 0 {
+                        self.hold_up(host);
+                    }
+                }
                 50..80 => _ = self.execute(host),
                 80..99 => {
                     let milliseconds = self.below(20) as u64;

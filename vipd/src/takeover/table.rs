@@ -31,6 +31,8 @@ pub(super) struct Table {
     pub(super) differences: Vec<String>,
     /// What ties are broken by: the same for a set at all members.
     lots: Vec<u64>,
+    /// The first generation of the round: greater than all that its members know.
+    begin: u64,
     /// The greatest generation.
     pub(super) clock: u64,
 }
@@ -42,6 +44,8 @@ pub(super) struct Entry {
     pub(super) holder: Option<usize>,
     /// Of this holding; meaningless without a holder.
     pub(super) generation: u64,
+    /// How often the set was released in this round.
+    releases: u64,
     /// The member that gets the set once the holder has released it.
     pub(super) target: Option<usize>,
     /// Why it goes there; meaningless without a target.
@@ -163,6 +167,9 @@ impl Table {
         };
         let lots = own.iter().enumerate().map(lot).collect();
         let mut comparison = comparison.unwrap_or_default();
+        let clocks = states.iter().map(|state| state.clock);
+        // A member at the greatest generation would stop all others; it is not believed.
+        let begin = clocks.max().unwrap_or(0).min(u64::MAX / 2) + 1;
         let mut table = Table {
             round: digest.value(),
             nodes: Vec::with_capacity(states.len()),
@@ -172,14 +179,8 @@ impl Table {
             disputed: comparison.disputed,
             differences: comparison.differences,
             lots,
-            // A member at the greatest generation would stop all others; it is not believed.
-            clock: states
-                .iter()
-                .map(|state| state.clock)
-                .max()
-                .unwrap_or(0)
-                .min(u64::MAX / 2)
-                + 1,
+            begin,
+            clock: begin,
         };
         let mut claims: Vec<Vec<(usize, u64)>> = vec![Vec::new(); set_count];
         for (member, state) in states.into_iter().enumerate() {
@@ -258,7 +259,7 @@ impl Table {
             match entry.holder {
                 None => {
                     entry.holder = Some(place);
-                    entry.generation = self.clock;
+                    entry.generation = self.begin + entry.releases;
                     movements.push(self.movement(set, None, Some(place), Cause::Uncovered));
                 }
                 // With a target the holder has been told to release: it goes on to another, and
@@ -366,7 +367,11 @@ impl Table {
             return None;
         }
         entry.holder = entry.target.take();
-        entry.generation = self.clock;
+        // Counted by set: so those that were released as often have the same one, and a STATE is
+        // short; and this release is void if it comes again.
+        entry.releases += 1;
+        entry.generation = self.begin + entry.releases;
+        self.clock = self.clock.max(entry.generation);
         let (holder, cause) = (entry.holder, entry.cause);
         Some(match holder {
             Some(_) => Change::HandedOver(self.movement(set, Some(member), holder, cause)),

@@ -1,5 +1,7 @@
 //! What goes wrong.
 
+use std::time::Duration;
+
 use super::World;
 
 impl World {
@@ -30,6 +32,19 @@ impl World {
             }
         }
         self.collect(host);
+    }
+
+    /// A vipd is held up within its turn: it has read the bus, and not yet done what it has decided.
+    /// Often the others go on without it.
+    pub(super) fn hold_up(&mut self, host: usize) {
+        let milliseconds = self.below(280) as u64;
+        self.tell(host, format_args!("is held up for {milliseconds} ms"));
+        let until = self.elapsed + Duration::from_millis(milliseconds);
+        self.hosts[host].paused = true;
+        self.hosts[host].held_up_until = Some(until);
+        if self.below(2) == 0 && self.hosts[host].connected {
+            self.lose_bus(host);
+        }
     }
 
     /// Two parts, of any of the hosts that there are; a part may bring hosts together anew.

@@ -37,6 +37,8 @@ pub(super) struct Host {
     pub(super) view: Option<usize>,
     pub(super) transitional: bool,
     pub(super) paused: bool,
+    /// When a vipd that is held up within its turn goes on.
+    pub(super) held_up_until: Option<Duration>,
     /// When vipd last showed that it lives, by its clock.
     pub(super) beat: Option<Instant>,
     /// Whether the guardian has removed its addresses since.
@@ -82,6 +84,7 @@ impl Host {
             view: None,
             transitional: false,
             paused: false,
+            held_up_until: None,
             beat: None,
             fenced: false,
             guardian: Some(Guardian::default()),
@@ -123,6 +126,7 @@ impl Host {
         self.view = None;
         self.transitional = false;
         self.paused = false;
+        self.held_up_until = None;
         self.fenced = false;
         self.lost_at = None;
     }
@@ -295,6 +299,7 @@ impl World {
             self.collect(index);
             self.check_grace(index, now, GRACE);
         }
+        self.resume_due();
     }
 
     /// vipd makes addresses last, and what has vanished comes back.
@@ -347,11 +352,26 @@ impl World {
         }
     }
 
-    /// A vipd goes on after a pause: before anything else it looks whether it still may.
+    /// Lets go on who was held up for his time.
+    fn resume_due(&mut self) {
+        for index in 0..self.hosts.len() {
+            let until = self.hosts[index].held_up_until;
+            if until.is_some_and(|until| until <= self.elapsed) {
+                self.resume(index);
+            }
+        }
+    }
+
+    /// A vipd goes on after a pause. If it was held up within its turn, between the bus and the
+    /// kernel, it ends that; otherwise it looks whether it still may before it does anything.
     pub(super) fn resume(&mut self, index: usize) {
         let now = self.now(index);
         let host = &mut self.hosts[index];
         host.paused = false;
+        if host.held_up_until.take().is_some() && !host.fenced {
+            self.add(index);
+        }
+        let host = &mut self.hosts[index];
         host.beat = Some(now);
         let held_up = host.takeover.handle_wake(now, host.fenced);
         self.tell(index, format_args!("goes on, held up {held_up:?}"));

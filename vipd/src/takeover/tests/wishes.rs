@@ -153,3 +153,19 @@ fn a_new_list_moves_nothing_that_is_in_both() {
     assert!(kept.iter().all(|set| group.held(1).contains(set)));
     assert_eq!(group.held(0).len() + group.held(1).len(), SETS);
 }
+
+/// 5.18: what was moved one by one, as often, does not make STATE long.
+#[test]
+fn sets_that_moved_as_often_share_a_generation() {
+    let mut group = Group::two_with_all();
+    for node in ["a", "b", "a"] {
+        for set in 0..SETS {
+            // One that is there already is refused.
+            let _ = group.members[0].1.move_to(set, node);
+            group.settle(&[0, 1]);
+        }
+    }
+    assert_eq!(group.held(0).len(), SETS);
+    let holds = group.members[0].1.holds();
+    assert!(holds.len() <= 2, "{holds:?}");
+}

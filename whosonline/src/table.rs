@@ -66,8 +66,10 @@ impl Table {
                 if let Some(stamp) = stamp {
                     self.clock.see(stamp);
                 }
-                let seen = self.seconds();
-                batch.extend(hit.map(|hit| Hit { seen, ..hit }));
+                if let Some(Hit { user, page, .. }) = hit {
+                    let seen = self.seconds();
+                    batch.push(Hit { seen, user, page });
+                }
             }
             self.presence.hit_all(&batch);
             batch.clear();

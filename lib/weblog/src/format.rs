@@ -117,6 +117,7 @@ impl Parser {
     /// As [`parse`](Self::parse), for who reads millions of lines: nothing is moved.
     ///
     /// What was in `fields` before is gone, also after an error.
+    #[inline]
     pub fn parse_into<'a>(&self, line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Unparsed> {
         *fields = Fields::default();
         let line = line.strip_suffix(b"\n").unwrap_or(line);

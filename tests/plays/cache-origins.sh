@@ -68,6 +68,9 @@ logged 'origin-unreachable' || fail 'nothing is said about it'
 echo 'ok: an origin that is not there is passed over'
 
 start_origin 2
+# While it was away a check may have found that.
+is_well() { ! "$bin/imgcachectl" -S "$scratch/control1" status | grep -q "down *$checked"; }
+until_true 20 'the first origin is well' is_well
 purge --site $checked --all >/dev/null || fail 'a purge of a site'
 touch "$scratch/origin2/sick"
 until_true 10 'the health check fails' logged "origin-down site=$checked origin=10.77.0.2:8080 .*503"
@@ -75,7 +78,8 @@ is "$(get $checked /a.gif)" '/a.gif origin3' 'the first origin is not well'
 "$bin/imgcachectl" -S "$scratch/control1" status | grep -q "down *$checked 10.77.0.2:8080" ||
     fail 'the status does not name it'
 rm "$scratch/origin2/sick"
-until_true 10 'the health check succeeds' logged "origin-up site=$checked origin=10.77.0.2:8080"
+until_true 20 'the health check succeeds' is_well
+logged "origin-up site=$checked origin=10.77.0.2:8080" || fail 'nothing is said about that'
 is "$(get $checked /c.gif)" '/c.gif origin2' 'the first origin is well again'
 echo 'ok: an origin that is not well is asked last, until it is well'
 

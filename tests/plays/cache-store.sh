@@ -88,10 +88,8 @@ echo 'ok: a body that is cut while it is sent closes the connection'
 
 get /above/a.gif >/dev/null && like "$(how /above/a.gif)" 'hit*' 'an object in a directory'
 mv "$root/$site/above" "$root/$site/other"
-moved_at=$(now_us)
-missed() { like "$(how /above/a.gif)" 'fwd=uri-miss*' x; }
-until_true 5 'a directory above that is renamed' eval '(missed)'
-took=$((($(now_us) - moved_at) / 1000))
+read -rt 1 <> <(:)
+like "$(how /above/a.gif)" 'fwd=uri-miss*' 'what is asked for a second after a directory above was renamed'
 rm -f "$origin/go" "$origin/waiting"
 get /slow-body-rm.gif >"$scratch/filled" &
 filling=$!
@@ -100,7 +98,7 @@ rm -r "${root:?}/$site"
 touch "$origin/go"
 wait $filling || fail 'the client of a fill got nothing'
 is "$(cat "$root/$site/slow-body-rm.gif")" '/slow-body-rm.gif two' 'rm during a fill'
-echo "ok: a renamed directory is noticed after $took ms; rm does not stop a fill"
+echo 'ok: a renamed directory is noticed within a second; rm does not stop a fill'
 
 kill -TERM $cache
 wait $cache || fail 'a clean stop'

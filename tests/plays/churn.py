@@ -1,7 +1,8 @@
 """Asks a cache for more than it holds: churn.py ADDRESS HOST SECONDS SEED.
 
 Four connections ask for /DIRECTORY/.../size-BYTES-N.gif, a few of them again and again, until the
-time is over. A cache that is killed meanwhile is waited for; what it does send must be whole.
+time is over; on a slow machine up to a minute longer, until there are enough answers to fill a small
+cache. A cache that is killed meanwhile is waited for; what it does send must be whole.
 """
 
 import http.client
@@ -13,12 +14,18 @@ import time
 address, host, seconds, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 end = time.monotonic() + seconds
 answers, torn = [0] * 4, []
+ENOUGH = 400
+
+
+def goes_on():
+    now = time.monotonic()
+    return now < end or (sum(answers) < ENOUGH and now < end + 60)
 
 
 def churn(number):
     numbers = random.Random(seed * 4 + number)
     connection = http.client.HTTPConnection(address, 80, timeout=20)
-    while time.monotonic() < end:
+    while goes_on():
         size = int(2 ** numbers.uniform(6, 19))
         path = "".join(f"/d{numbers.randrange(8)}" for _ in range(numbers.randrange(4)))
         path += f"/size-{size}-{int(2 ** numbers.uniform(0, 14))}.gif"

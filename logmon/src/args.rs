@@ -27,12 +27,13 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADDRESS")]
     pub(crate) socket: Option<String>,
 
-    /// Where browsers come to
+    /// Where browsers come to; at a loopback address if only a port is given
     #[arg(
         short,
         long,
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8080"
+        value_name = "[ADDRESS:]PORT",
+        default_value = "127.0.0.1:8080",
+        value_parser = status::listen_address
     )]
     pub(crate) listen: SocketAddr,
 
@@ -84,6 +85,8 @@ mod tests {
         assert!(Args::parse_from(["logmon", "g"]).listen.ip().is_loopback());
         let args = Args::parse_from(["logmon", "g", "-l", "[::]:80"]);
         assert_eq!(args.listen, "[::]:80".parse().unwrap());
-        assert!(Args::try_parse_from(["logmon", "g", "-l", "80"]).is_err());
+        let args = Args::parse_from(["logmon", "g", "-l", "80"]);
+        assert_eq!(args.listen, ([127, 0, 0, 1], 80).into());
+        assert!(Args::try_parse_from(["logmon", "g", "-l", "web"]).is_err());
     }
 }

@@ -97,16 +97,25 @@ pub fn answer(question: &Question, table: &Table, place: Option<Place>) -> Value
             None => json!({ "user": text(name), "page": null, "age": null }),
         },
     };
-    answer["position"] = place.map_or(Value::Null, |Place { position, lineage }| {
+    answer["position"] = position(place);
+    answer["time"] = json!(table.time());
+    answer["complete"] = json!(table.is_complete());
+    answer
+}
+
+/// The answer to what is no question.
+pub fn refusal(why: &str, place: Option<Place>) -> Value {
+    json!({ "error": why, "position": position(place) })
+}
+
+fn position(place: Option<Place>) -> Value {
+    place.map_or(Value::Null, |Place { position, lineage }| {
         json!({
             "membership": position.membership.map(|gid| gid.to_string()),
             "messages": position.messages,
             "table": format!("{lineage:016x}"),
         })
-    });
-    answer["time"] = json!(table.time());
-    answer["complete"] = json!(table.is_complete());
-    answer
+    })
 }
 
 fn visit_of(visit: &Visit<'_>) -> Value {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use group::GroupName;
+use status::listen_address;
 use weblog::format::{Field, Format};
 use whosonline::hits::Rules;
 use whosonline::presence::Limits;
@@ -34,12 +35,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH", default_value = "/run/whosonline/control")]
     pub(crate) control: PathBuf,
 
-    /// Answer HTTP here
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Answer HTTP here; at a loopback address if only a port is given
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen_address)]
     pub(crate) http: Option<SocketAddr>,
 
     /// Speak the binary protocol of 2004 here, whose port was 8989
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen_address)]
     pub(crate) historic: Option<SocketAddr>,
 
     /// The lines: common, combined, vhost_combined, json, or a LogFormat
@@ -178,11 +179,16 @@ mod tests {
             ((200, 200), Field::Named("SITE".into()))
         );
         assert_eq!(rules.methods, ["GET", "POST"]);
+        let args = Args::parse_from(["w", "g", "--http=8081", "--historic=[::]:8989"]);
+        assert_eq!(args.http, Some(([127, 0, 0, 1], 8081).into()));
+        assert_eq!(args.historic, "[::]:8989".parse().ok());
         for line in [
             "w g --user SITE",
             "w g --status=400-300",
             "w",
             "w g --format %h%s",
+            "w g --http 80.80",
+            "w g --http 70000",
         ] {
             let args = Args::try_parse_from(line.split(' '));
             assert!(

@@ -17,7 +17,7 @@ use unixproc::log;
 use unixproc::ready::Notify;
 use unixproc::signal::{Signal, Signals};
 use weblog::stream::tick_of;
-use whosonline::answer::{LISTED, LISTED_MAX, Place, Question, answer, metrics};
+use whosonline::answer::{LISTED, LISTED_MAX, Place, Question, answer, metrics, refusal};
 use whosonline::hits::{Hits, Rules};
 use whosonline::replica::{Event, Replica, Send};
 use whosonline::table::Table;
@@ -194,7 +194,7 @@ impl Daemon {
             self.control.handle_lines(registry, token, |line, output| {
                 let answer = match Question::parse(line) {
                     Ok(question) => answer(&question, table, place),
-                    Err(error) => json!({ "error": error }),
+                    Err(why) => refusal(why, place),
                 };
                 serde_json::to_writer(&mut *output, &answer)?;
                 output.push(b'\n');
@@ -333,13 +333,15 @@ impl Core {
 
 /// Answers over HTTP.
 fn page(request: &HttpRequest<'_>, core: &Core, place: Option<Place>) -> HttpAnswer {
+    let refuse = |status, why| HttpAnswer::json(&refusal(why, place)).with_status(status);
+    let bad_request = |why| refuse("400 Bad Request", why);
     let count = match request
         .parameter("n")
         .map(|n| String::from_utf8_lossy(&n).parse())
     {
         None => LISTED,
         Some(Ok(count)) => LISTED_MAX.min(count),
-        Some(Err(_)) => return HttpAnswer::bad_request("n is a number"),
+        Some(Err(_)) => return bad_request("n is a number"),
     };
     let table = core.replica.table();
     let question = match request.path {
@@ -347,18 +349,18 @@ fn page(request: &HttpRequest<'_>, core: &Core, place: Option<Place>) -> HttpAns
         "/top" => Question::Top(count),
         "/page" => match request.parameter("url") {
             Some(url) => Question::Page(url, count),
-            None => return HttpAnswer::bad_request("ask for /page?url=/x"),
+            None => return bad_request("ask for /page?url=/x"),
         },
         "/user" => match request.parameter("name") {
             Some(name) => Question::User(name),
-            None => return HttpAnswer::bad_request("ask for /user?name=x"),
+            None => return bad_request("ask for /user?name=x"),
         },
         "/metrics" => {
             let text = metrics(table, core.hits.counts(), place.is_some());
             return HttpAnswer::metrics(text);
         }
         "/events" => return HttpAnswer::events(count_event(table, place)),
-        _ => return HttpAnswer::not_found(),
+        _ => return refuse("404 Not Found", "there is no such page"),
     };
     HttpAnswer::json(&answer(&question, table, place))
 }

@@ -5,7 +5,7 @@
 //! its answer is not read from; one that does not read its events is cut off.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 use mio::net::{TcpListener, TcpStream};
@@ -128,9 +128,9 @@ impl HttpAnswer {
         HttpAnswer::error("404 Not Found", "there is no such page")
     }
 
-    /// 400, with a word why.
-    pub fn bad_request(why: &str) -> HttpAnswer {
-        HttpAnswer::error("400 Bad Request", why)
+    /// The same answer with another status than 200, such as `400 Bad Request`.
+    pub fn with_status(self, status: &'static str) -> HttpAnswer {
+        HttpAnswer { status, ..self }
     }
 
     /// 401, which makes a browser ask for a password.
@@ -178,6 +178,15 @@ impl HttpAnswer {
             out.extend_from_slice(&self.body);
         }
     }
+}
+
+/// Reads where to listen: `ADDRESS:PORT`, or a port alone, which is one of the loopback address.
+///
+/// Errors: what is allowed.
+pub fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    let local = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    let address = text.parse().or_else(|_| text.parse().map(local));
+    address.map_err(|_| "must be ADDRESS:PORT, or a port of the loopback address")
 }
 
 /// A listening socket and its connections.
@@ -288,7 +297,8 @@ fn answer_request(
             return Step::Incomplete;
         }
         _ => {
-            let answer = HttpAnswer::bad_request("no request that is understood here");
+            let why = "no request that is understood here";
+            let answer = HttpAnswer::error("400 Bad Request", why);
             answer.write(false, true, output);
             return Step::Last;
         }

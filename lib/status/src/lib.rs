@@ -27,7 +27,10 @@ use serde::{Deserialize, Serialize};
 
 pub use call::{CallError, call};
 pub use connections::{Connections, Step, Unread};
-pub use http::{HTTP_CONNECTIONS_MAX, HttpAnswer, HttpRequest, HttpServer, REQUEST_HEAD_BYTES_MAX};
+pub use http::{
+    HTTP_CONNECTIONS_MAX, HttpAnswer, HttpRequest, HttpServer, REQUEST_HEAD_BYTES_MAX,
+    listen_address,
+};
 pub use server::{CONNECTIONS_MAX, ControlServer, REQUEST_BYTES_MAX};
 
 /// The group of the bus in which programs say how they are: one line of JSON each, on change and

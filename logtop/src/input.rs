@@ -127,3 +127,90 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A file that is gone when this is.
+    struct Log(PathBuf);
+
+    impl Log {
+        fn new(name: &str) -> Log {
+            let name = format!("logtop-{}-{name}", std::process::id());
+            let log = Log(std::env::temp_dir().join(name));
+            fs::write(&log.0, "old\n").unwrap();
+            log
+        }
+
+        fn append(&self, text: &str) {
+            let mut file = File::options().append(true).open(&self.0).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+    }
+
+    impl Drop for Log {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    /// What a source has now, and whether there may be more.
+    fn read(source: &mut Source) -> (String, More) {
+        let mut text = String::new();
+        let take = |_: &str, lines: &[u8]| text.push_str(str::from_utf8(lines).unwrap());
+        let more = source.read(take).unwrap();
+        (text, more)
+    }
+
+    #[test]
+    fn a_file_is_followed_from_its_end_line_by_line() {
+        let log = Log::new("followed");
+        let mut source = Source::open(&log.0, false).unwrap();
+        assert_eq!(read(&mut source), (String::new(), More::Later));
+        log.append("one\ntw");
+        assert_eq!(read(&mut source), ("one\n".into(), More::Now));
+        log.append("o\n");
+        assert_eq!(read(&mut source), ("two\n".into(), More::Now));
+    }
+
+    #[test]
+    fn a_new_file_of_the_name_is_read_from_its_beginning() {
+        let (log, rotated) = (Log::new("moved"), Log::new("moved.1"));
+        let mut source = Source::open(&log.0, false).unwrap();
+        fs::rename(&log.0, &rotated.0).unwrap();
+        rotated.append("last\n");
+        assert_eq!(read(&mut source), ("last\n".into(), More::Now));
+        // There is none yet.
+        assert_eq!(read(&mut source), (String::new(), More::Later));
+        fs::write(&log.0, "first\n").unwrap();
+        assert_eq!(read(&mut source), (String::new(), More::Later));
+        assert_eq!(read(&mut source), ("first\n".into(), More::Now));
+        // As copytruncate does.
+        assert_eq!(read(&mut source), (String::new(), More::Later));
+        fs::write(&log.0, "x\n").unwrap();
+        assert_eq!(read(&mut source), (String::new(), More::Later));
+        assert_eq!(read(&mut source), ("x\n".into(), More::Now));
+    }
+
+    #[test]
+    fn a_whole_file_ends_with_its_last_line() {
+        let log = Log::new("whole");
+        log.append("no newline");
+        let mut source = Source::open(&log.0, true).unwrap();
+        assert_eq!(read(&mut source), ("old\n".into(), More::Now));
+        assert_eq!(read(&mut source), ("no newline".into(), More::Never));
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut() {
+        let log = Log::new("long");
+        let mut source = Source::open(&log.0, false).unwrap();
+        log.append(&"x".repeat(LINE_BYTES_MAX + 1));
+        assert_eq!(read(&mut source).0.len(), LINE_BYTES_MAX + 1);
+        assert_eq!(source.partial.len(), 0);
+    }
+}

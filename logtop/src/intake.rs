@@ -1,6 +1,7 @@
 //! Lines into the tally, through the filters.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use memchr::{memchr, memchr_iter};
 use regex::bytes::Regex;
@@ -48,6 +49,8 @@ pub(crate) struct Intake {
     pub(crate) late: u64,
     clock: Clock,
     newest: u64,
+    /// The latest stamp that can be true, by this machine's clock.
+    latest: u64,
 }
 
 impl Intake {
@@ -63,11 +66,14 @@ impl Intake {
             late: 0,
             clock: Clock::default(),
             newest: 0,
+            latest: 0,
         }
     }
 
     /// Takes whole lines of a server.
     pub(crate) fn take(&mut self, server: &str, lines: &[u8], second: u64, tally: &mut Tally) {
+        let today = SystemTime::UNIX_EPOCH.elapsed();
+        self.latest = today.map_or(u64::MAX, |today| today.as_secs() + LATE_SECONDS);
         let mut begin = 0;
         for end in memchr_iter(b'\n', lines).chain((!lines.ends_with(b"\n")).then_some(lines.len()))
         {
@@ -85,8 +91,11 @@ impl Intake {
         let wants_end = fields.outcome() == Outcome::Cut && fields.get(2).is_some();
         self.cut += u64::from(wants_end);
         if let Some(stamp) = fields.get(TIME).and_then(|stamp| self.clock.read(&stamp)) {
-            self.newest = self.newest.max(stamp);
-            self.late += u64::from(stamp + LATE_SECONDS < self.newest);
+            // One server whose clock is wrong must not make all others late.
+            if stamp <= self.latest {
+                self.newest = self.newest.max(stamp);
+            }
+            self.late += u64::from(stamp.saturating_add(LATE_SECONDS) < self.newest);
         }
         let values: [Cow<[u8]>; 7] =
             std::array::from_fn(|index| fields.get(index).unwrap_or(Cow::Borrowed(b"-")));
@@ -135,11 +144,8 @@ mod tests {
         intake.take("www1", LINES, 1, &mut tally);
         assert_eq!((intake.lines, intake.unparsed, intake.cut), (3, 1, 0));
         let names = |item| {
-            let mut names: Vec<_> = tally
-                .rows(item, None)
-                .into_iter()
-                .map(|row| row.0)
-                .collect();
+            let rows = tally.rows(item).into_iter();
+            let mut names: Vec<_> = rows.map(|row| row.name).collect();
             names.sort();
             names.join(&b' ')
         };
@@ -154,11 +160,16 @@ mod tests {
     #[test]
     fn lines_a_minute_behind_the_newest_are_late() {
         let (mut intake, mut tally) = (Intake::new(&Format::combined(), false), tally());
-        for (second, late) in [(0, 0), (120, 0), (60, 0), (59, 1), (121, 1), (60, 2)] {
+        let year = |second, year| {
             let (minute, second) = (second / 60, second % 60);
-            let line = format!(
-                "h - - [10/Oct/2000:13:{minute:02}:{second:02} +0000] \"GET / HTTP/1.0\" 200 5\n"
-            );
+            format!(
+                "h - - [10/Oct/{year}:13:{minute:02}:{second:02} +0000] \"GET / HTTP/1.0\" 200 5\n"
+            )
+        };
+        for (second, late) in [(0, 0), (120, 0), (60, 0), (59, 1), (121, 1), (60, 2)] {
+            // A clock that is far ahead changes nothing.
+            intake.take("www2", year(0, 2999).as_bytes(), 1, &mut tally);
+            let line = year(second, 2000);
             intake.take("www1", line.as_bytes(), 1, &mut tally);
             assert_eq!(intake.late, late, "{line}");
         }
@@ -178,7 +189,7 @@ mod tests {
                 pattern: Regex::new(pattern).unwrap(),
             });
             intake.take("www1", LINES, 1, &mut tally);
-            assert_eq!(tally.rows(Item::Url, None)[0].0, urls);
+            assert_eq!(tally.rows(Item::Url)[0].name, urls);
             assert_eq!(intake.filtered, 1);
         }
     }

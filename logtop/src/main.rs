@@ -19,8 +19,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use crossterm::event::{self, Event, KeyEventKind};
-use group::Address;
+use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use group::name::split_private_group;
+use group::{Address, Name};
+use jiff::{SignedDuration, Zoned};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use subscriber::{Input, Subscriber};
@@ -31,7 +33,7 @@ use unixproc::{log, options};
 use crate::args::Args;
 use crate::input::{More, Source};
 use crate::intake::Intake;
-use crate::screen::{Screen, Wish};
+use crate::screen::{Moment, Screen, Wish};
 use crate::tally::Tally;
 use crate::view::report;
 
@@ -191,7 +193,7 @@ impl Program {
             subscriber.connect(self.poll.registry(), now);
             subscriber.receive(now, |input| match input {
                 Input::Lines { sender, lines } => {
-                    intake.take(&sender.to_string(), lines, second, tally);
+                    intake.take(&server_of(sender), lines, second, tally);
                 }
                 Input::Joined => *lost = false,
                 Input::Lost => {
@@ -238,14 +240,8 @@ impl Program {
             let over = !goes_on || self.has_ended();
             if over || Instant::now() >= due {
                 due += args.delay;
-                let span = self.tally.span(self.second());
-                let mut line = report(
-                    &self.tally,
-                    &self.intake,
-                    args.item,
-                    args.number as usize,
-                    span,
-                );
+                let count = args.number as usize;
+                let mut line = report(&self.tally, &self.intake, args.item, count);
                 line["joined"] = match &self.subscriber {
                     Some(subscriber) => subscriber.is_joined().into(),
                     None => serde_json::Value::Null,
@@ -270,10 +266,9 @@ impl Program {
         let mut due = Instant::now();
         loop {
             if Instant::now() >= due {
-                let span = self.tally.span(self.second());
-                let trouble = self.trouble();
+                let moment = self.moment();
                 let (tally, intake) = (&self.tally, &self.intake);
-                terminal.draw(|frame| screen.draw(frame, tally, intake, span, &trouble))?;
+                terminal.draw(|frame| screen.draw(frame, tally, intake, &moment))?;
                 due = Instant::now() + args.delay;
             }
             let wait = if screen.paused {
@@ -288,18 +283,48 @@ impl Program {
                 due = Instant::now() + args.delay;
             }
             while event::poll(Duration::ZERO)? {
-                match event::read()? {
-                    Event::Key(key) if key.kind == KeyEventKind::Press => {
-                        match screen.press(key.code, &mut self.intake, &mut self.tally) {
-                            Wish::Quit => return Ok(exit::DONE),
-                            Wish::Refresh => due = Instant::now(),
-                            Wish::Nothing => {}
-                        }
+                match self.press(&mut screen, &event::read()?) {
+                    Wish::Quit => return Ok(exit::DONE),
+                    Wish::Clear => {
+                        terminal.clear()?;
+                        due = Instant::now();
                     }
-                    Event::Resize(..) => due = Instant::now(),
-                    _ => {}
+                    Wish::Refresh => due = Instant::now(),
+                    Wish::Nothing => {}
                 }
             }
+        }
+    }
+
+    /// Handles what the terminal says.
+    fn press(&mut self, screen: &mut Screen, event: &Event) -> Wish {
+        match event {
+            Event::Key(key) if key.kind != KeyEventKind::Press => Wish::Nothing,
+            // The terminal sends no signals while the screen is used.
+            Event::Key(key) if key.modifiers.contains(KeyModifiers::CONTROL) => match key.code {
+                KeyCode::Char('c') => Wish::Quit,
+                KeyCode::Char('l') => Wish::Clear,
+                _ => Wish::Nothing,
+            },
+            Event::Key(key) => screen.press(key.code, &mut self.intake, &mut self.tally),
+            Event::Resize(..) => Wish::Refresh,
+            _ => Wish::Nothing,
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        let (now, uptime) = (Zoned::now(), self.second());
+        let clock = |ago: u64| {
+            let ago = SignedDuration::from_secs(i64::try_from(ago).unwrap_or(i64::MAX));
+            let then = now.checked_sub(ago).unwrap_or_else(|_| now.clone());
+            then.strftime("%H:%M:%S").to_string()
+        };
+        let last_hit = self.tally.last_hit;
+        Moment {
+            clock: clock(0),
+            last_hit: last_hit.map(|second| clock(uptime.saturating_sub(second))),
+            uptime,
+            trouble: self.trouble(),
         }
     }
 
@@ -317,5 +342,16 @@ impl Program {
             None if self.sources.is_empty() => "end of input".to_owned(),
             _ => String::new(),
         }
+    }
+}
+
+/// The server that a line came from: the daemon of its publisher. A publisher that is started
+/// again has another name, but is on the same one.
+fn server_of(sender: &Name) -> String {
+    match split_private_group(sender) {
+        Some((_, daemon)) => daemon.to_string(),
+        // The rest of a line whose publisher has gone with the bus.
+        None if sender.as_bytes().is_empty() => "-".to_owned(),
+        None => sender.to_string(),
     }
 }

@@ -4,6 +4,9 @@
 //! added to. What has no room of its own is counted in the row [`OTHER`], so that sums are right
 //! whatever strangers send.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 
 /// What rows can be about.
@@ -56,6 +59,9 @@ pub(crate) const OTHER: &[u8] = b"(other)";
 /// Longest name of a row, in bytes; a longer one is cut.
 const NAME_BYTES_MAX: usize = 512;
 
+/// Most bytes that one hit counts, 8 TB: a million of them in the window do not overflow.
+const HIT_BYTES_MAX: u64 = 1 << 43;
+
 /// Sums of hits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -68,7 +74,8 @@ pub(crate) struct Counts {
 impl Counts {
     fn add(&mut self, bytes: u64, class: u8) {
         self.requests += 1;
-        self.bytes += bytes;
+        // Only the sum since the start can come near the end of its range.
+        self.bytes = self.bytes.saturating_add(bytes);
         self.classes[usize::from(class)] += 1;
     }
 
@@ -93,10 +100,21 @@ pub(crate) struct Limits {
     pub(crate) rows: usize,
 }
 
+/// What a name has in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) counts: Counts,
+    /// For how many seconds it has been there, at most those of the window; at least one.
+    pub(crate) span: u64,
+}
+
 /// The window.
 #[derive(Debug)]
 pub(crate) struct Tally {
     limits: Limits,
+    /// The second that it is.
+    now: u64,
     hits: VecDeque<Hit>,
     tables: [Table; Item::ALL.len()],
     /// Since the start, and in the window.
@@ -104,6 +122,8 @@ pub(crate) struct Tally {
     pub(crate) window: Counts,
     /// Hits that left the window before their time.
     pub(crate) early: u64,
+    /// The second of the newest hit, also of one that has left the window.
+    pub(crate) last_hit: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -118,24 +138,37 @@ struct Hit {
 #[derive(Debug)]
 struct Table {
     by_name: HashMap<Box<[u8]>, u32>,
-    rows: Vec<(Box<[u8]>, Counts)>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    name: Box<[u8]>,
+    counts: Counts,
+    /// The second in which the first hit came since it had none.
+    since: u64,
 }
 
 impl Tally {
     pub(crate) fn new(limits: Limits) -> Tally {
         let table = || Table {
             by_name: HashMap::new(),
-            rows: vec![(OTHER.into(), Counts::default())],
+            slots: vec![Slot {
+                name: OTHER.into(),
+                ..Slot::default()
+            }],
             free: Vec::new(),
         };
         Tally {
             limits,
+            now: 0,
             hits: VecDeque::new(),
             tables: std::array::from_fn(|_| table()),
             all: Counts::default(),
             window: Counts::default(),
             early: 0,
+            last_hit: None,
         }
     }
 
@@ -151,12 +184,12 @@ impl Tally {
         } else {
             0
         };
-        // What one hit can add is bounded, so that no sum overflows.
-        let bytes = bytes.min(1 << 48);
+        let bytes = bytes.min(HIT_BYTES_MAX);
+        self.last_hit = Some(second);
         let mut rows = [0; Item::ALL.len()];
         for ((row, table), name) in rows.iter_mut().zip(&mut self.tables).zip(names) {
             *row = table.row(&name[..name.len().min(NAME_BYTES_MAX)], self.limits.rows);
-            table.rows[*row as usize].1.add(bytes, class);
+            table.add(*row, second, bytes, class);
         }
         self.all.add(bytes, class);
         self.window.add(bytes, class);
@@ -170,6 +203,7 @@ impl Tally {
 
     /// Lets time pass.
     pub(crate) fn advance(&mut self, second: u64) {
+        self.now = second;
         let Some(seconds) = self.limits.seconds else {
             return;
         };
@@ -200,41 +234,61 @@ impl Tally {
     }
 
     /// Over how many seconds the window's hits are spread, up to now; at least one.
-    pub(crate) fn span(&self, second: u64) -> u64 {
-        let age = self
-            .hits
-            .front()
-            .map_or(0, |hit| second.saturating_sub(hit.second));
-        self.limits
-            .seconds
-            .map_or(age + 1, |seconds| seconds.min(age + 1))
-            .max(1)
+    pub(crate) fn span(&self) -> u64 {
+        self.hits.front().map_or(1, |hit| self.age(hit.second))
     }
 
-    /// All rows of an item, in no order; `within` looks only at hits of another item's row.
-    ///
-    /// The whole table costs its rows, a part of it the window's hits.
-    pub(crate) fn rows(&self, item: Item, within: Option<(Item, &[u8])>) -> Vec<(&[u8], Counts)> {
+    /// The seconds from then to now, both included, that can be in the window.
+    fn age(&self, second: u64) -> u64 {
+        let age = self.now.saturating_sub(second) + 1;
+        self.limits.seconds.map_or(age, |seconds| seconds.min(age))
+    }
+
+    /// All rows of an item, in no order.
+    pub(crate) fn rows(&self, item: Item) -> Vec<Row<'_>> {
+        let slots = &self.tables[item as usize].slots;
+        let used = slots.iter().filter(|slot| slot.counts.requests > 0);
+        used.map(|slot| self.row(slot)).collect()
+    }
+
+    /// The row of a name; none if the window has no hit of it.
+    pub(crate) fn find(&self, item: Item, name: &[u8]) -> Option<Row<'_>> {
         let table = &self.tables[item as usize];
-        let Some((outer, name)) = within else {
-            let used = table.rows.iter().filter(|(_, counts)| counts.requests > 0);
-            return used.map(|(name, counts)| (&**name, *counts)).collect();
-        };
+        let slot = &table.slots[table.find(name)? as usize];
+        (slot.counts.requests > 0).then(|| self.row(slot))
+    }
+
+    fn row<'a>(&self, slot: &'a Slot) -> Row<'a> {
+        Row {
+            name: &slot.name,
+            counts: slot.counts,
+            // A row that is older than the window's hits has some of its own among the first.
+            span: self.age(slot.since).min(self.span()),
+        }
+    }
+
+    /// The rows of an item among the hits of another item's row, in no order.
+    ///
+    /// It costs the window's hits.
+    pub(crate) fn rows_within(&self, item: Item, outer: Item, name: &[u8]) -> Vec<Row<'_>> {
         let Some(wanted) = self.tables[outer as usize].find(name) else {
             return Vec::new();
         };
-        let mut sums: HashMap<u32, Counts> = HashMap::new();
-        for hit in self
-            .hits
-            .iter()
-            .filter(|hit| hit.rows[outer as usize] == wanted)
-        {
-            sums.entry(hit.rows[item as usize])
-                .or_default()
-                .add(hit.bytes, hit.class);
+        let mut sums: HashMap<u32, (Counts, u64)> = HashMap::new();
+        let inside = |hit: &&Hit| hit.rows[outer as usize] == wanted;
+        for hit in self.hits.iter().filter(inside) {
+            let (counts, _) = sums
+                .entry(hit.rows[item as usize])
+                .or_insert((Counts::default(), hit.second));
+            counts.add(hit.bytes, hit.class);
         }
+        let slots = &self.tables[item as usize].slots;
         sums.into_iter()
-            .map(|(row, counts)| (&*table.rows[row as usize].0, counts))
+            .map(|(row, (counts, first))| Row {
+                name: &slots[row as usize].name,
+                counts,
+                span: self.age(first),
+            })
             .collect()
     }
 }
@@ -255,120 +309,39 @@ impl Table {
         if self.by_name.len() >= rows_max {
             return 0;
         }
-        let value = (name.into(), Counts::default());
+        let slot = Slot {
+            name: name.into(),
+            ..Slot::default()
+        };
         let row = match self.free.pop() {
             Some(row) => {
-                self.rows[row as usize] = value;
+                self.slots[row as usize] = slot;
                 row
             }
             None => {
-                self.rows.push(value);
-                (self.rows.len() - 1) as u32
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
             }
         };
         self.by_name.insert(name.into(), row);
         row
     }
 
-    fn subtract(&mut self, row: u32, hit: &Hit) {
-        let (name, counts) = &mut self.rows[row as usize];
-        counts.subtract(hit.bytes, hit.class);
-        if row != 0 && counts.requests == 0 {
-            self.by_name.remove(name);
-            *name = Box::default();
-            self.free.push(row);
+    fn add(&mut self, row: u32, second: u64, bytes: u64, class: u8) {
+        let slot = &mut self.slots[row as usize];
+        if slot.counts.requests == 0 {
+            slot.since = second;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn names(url: &[u8]) -> Names<'_> {
-        let mut names: Names = [b""; Item::ALL.len()];
-        names[Item::Url as usize] = url;
-        names[Item::Host as usize] = b"h";
-        names
+        slot.counts.add(bytes, class);
     }
 
-    #[test]
-    fn hits_leave_the_window_in_time() {
-        let mut tally = Tally::new(Limits {
-            seconds: Some(10),
-            hits: 100,
-            rows: 10,
-        });
-        tally.add(100, names(b"/a"), 200, 7);
-        tally.add(105, names(b"/a"), 404, 1);
-        tally.advance(109);
-        assert_eq!(tally.window.requests, 2);
-        tally.advance(110);
-        let rows = tally.rows(Item::Url, None);
-        let counts = Counts {
-            requests: 1,
-            bytes: 1,
-            classes: [0, 0, 0, 0, 1, 0],
-        };
-        assert_eq!(rows, [(&b"/a"[..], counts)]);
-        assert_eq!(tally.span(110), 6);
-        tally.advance(115);
-        assert_eq!(tally.rows(Item::Url, None), []);
-        assert_eq!((tally.window, tally.all.requests), (Counts::default(), 2));
-    }
-
-    #[test]
-    fn a_part_is_what_belongs_to_a_row() {
-        let mut tally = Tally::new(Limits {
-            seconds: None,
-            hits: 100,
-            rows: 10,
-        });
-        tally.add(1, names(b"/a"), 200, 0);
-        tally.add(1, names(b"/b"), 999, 0);
-        let part = tally.rows(Item::Host, Some((Item::Url, b"/b")));
-        let counts = Counts {
-            requests: 1,
-            bytes: 0,
-            classes: [1, 0, 0, 0, 0, 0],
-        };
-        assert_eq!(part, [(&b"h"[..], counts)]);
-        assert_eq!(tally.rows(Item::Host, Some((Item::Url, b"/c"))), []);
-    }
-
-    proptest! {
-        /// The sums of all rows are those of the last hits, and no table outgrows its bound.
-        #[test]
-        fn sums_are_right_whatever_comes(
-            hits in proptest::collection::vec((0..9u8, 0..700u64, 0..1000u64), 1..200),
-            window in 1..20usize,
-            rows_max in 0..6usize,
-        ) {
-            let limits = Limits { seconds: None, hits: window, rows: rows_max };
-            let mut tally = Tally::new(limits);
-            for (at, (url, status, bytes)) in hits.iter().enumerate() {
-                tally.add(at as u64, names(&[*url]), *status, *bytes);
-                let last = &hits[(at + 1).saturating_sub(window)..=at];
-                let rows = tally.rows(Item::Url, None);
-                prop_assert!(rows.len() <= rows_max + 1);
-                let sum = rows.iter().map(|row| row.1.bytes).sum::<u64>();
-                prop_assert_eq!(sum, last.iter().map(|hit| hit.2).sum::<u64>());
-                let requests = rows.iter().map(|row| row.1.requests).sum::<u64>();
-                prop_assert_eq!(requests, last.len() as u64);
-                if rows_max == 5 && last.iter().all(|hit| hit.0 < 5) {
-                    let mut naive = BTreeMap::<Vec<u8>, u64>::new();
-                    for hit in last {
-                        *naive.entry(vec![hit.0]).or_default() += 1;
-                    }
-                    for (name, counts) in rows.iter().filter(|row| row.0 != OTHER) {
-                        prop_assert!(counts.requests <= naive[*name]);
-                    }
-                }
-            }
+    fn subtract(&mut self, row: u32, hit: &Hit) {
+        let slot = &mut self.slots[row as usize];
+        slot.counts.subtract(hit.bytes, hit.class);
+        if row != 0 && slot.counts.requests == 0 {
+            self.by_name.remove(&slot.name);
+            slot.name = Box::default();
+            self.free.push(row);
         }
     }
 }

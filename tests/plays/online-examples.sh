@@ -44,7 +44,7 @@ says online.pl "3 online, 2 on /x
 $users" perl "$examples/online.pl" /x
 
 reported() { grep -q "$1" "$scratch/watch"; }
-until_true 20 'the server that said three lines is reported' reported '^silent: #lp'
+until_true 20 'the server that said three lines is reported' reported '^silent: localhost'
 for i in $(seq 30); do line 41 5 /x 503; done | logpub web 2>"$scratch/logpub2.err"
 until_true 20 'a surge is reported' reported '^surge: 30 of 30 are 5xx'
 until_true 20 'and its end' reported '^surge over'

@@ -32,6 +32,15 @@ pub(crate) struct Cluster {
     daemons: BTreeMap<String, Instant>,
     /// The daemons of the members of each group that this session is in, as the bus tells them.
     members: BTreeMap<Name, BTreeSet<String>>,
+    /// What those who look know of the programs and daemons.
+    sent: Known,
+}
+
+/// Programs and daemons.
+#[derive(Debug, Default, PartialEq)]
+struct Known {
+    programs: BTreeMap<Key, Map<String, Value>>,
+    daemons: BTreeSet<String>,
 }
 
 /// The program, what it calls itself, and its daemon.
@@ -117,23 +126,69 @@ impl Cluster {
         self.programs.insert(key, program);
     }
 
-    /// All programs and daemons that were heard of lately; the others are forgotten.
-    pub(crate) fn report(&mut self, now: Instant) -> Value {
+    /// What has changed since it was asked for last; none if nothing has. Who was silent for too
+    /// long is forgotten.
+    ///
+    /// Programs that are new or say something new are in `programs`, each with an `id`; those of
+    /// whom nothing is heard any more in `gone`, by their ids; `daemons` are all of them, if one
+    /// came or went.
+    pub(crate) fn changes(&mut self, now: Instant) -> Option<Value> {
+        let known = self.known(now);
+        let before = std::mem::replace(&mut self.sent, known);
+        if self.sent == before {
+            return None;
+        }
+        let mut changes = json!({});
+        if self.sent.daemons != before.daemons {
+            changes["daemons"] = json!(self.sent.daemons);
+        }
+        let is_new = |(key, status): &(&Key, &Map<String, Value>)| {
+            before.programs.get(*key) != Some(*status)
+        };
+        let new = self.sent.programs.iter().filter(is_new).map(program);
+        changes["programs"] = new.collect();
+        let gone = before.programs.keys();
+        let gone = gone.filter(|key| !self.sent.programs.contains_key(*key));
+        changes["gone"] = gone.map(id).collect();
+        Some(changes)
+    }
+
+    /// All that has been told of, for somebody who begins to look.
+    pub(crate) fn sent(&self) -> Value {
+        let programs: Vec<Value> = self.sent.programs.iter().map(program).collect();
+        json!({ "daemons": self.sent.daemons, "programs": programs })
+    }
+
+    fn known(&mut self, now: Instant) -> Known {
         let is_alive = |heard: &Instant| now.duration_since(*heard) < SILENCE_MAX;
         self.programs.retain(|_, program| is_alive(&program.heard));
         self.daemons.retain(|_, heard| is_alive(heard));
-        let programs = self.programs.iter().map(|((_, _, daemon), program)| {
-            let mut status = program.status.clone();
-            status.insert("daemon".to_owned(), daemon.as_str().into());
-            Value::Object(status)
-        });
-        let mut daemons: BTreeSet<&String> = self.members.values().flatten().collect();
-        daemons.extend(self.daemons.keys());
-        json!({ "daemons": daemons, "programs": programs.collect::<Vec<_>>() })
+        let programs = self.programs.iter();
+        let members = self.members.values().flatten();
+        Known {
+            programs: programs
+                .map(|(key, program)| (key.clone(), program.status.clone()))
+                .collect(),
+            daemons: members.chain(self.daemons.keys()).cloned().collect(),
+        }
     }
 }
 
-fn daemon_of(sender: &Name) -> Option<String> {
+/// What tells a program from all others, as browsers have it.
+fn id(key: &Key) -> Value {
+    let (program, own, daemon) = key;
+    json!(format!("{program}\n{own}\n{daemon}"))
+}
+
+fn program((key, status): (&Key, &Map<String, Value>)) -> Value {
+    let mut status = status.clone();
+    status.insert("id".to_owned(), id(key));
+    status.insert("daemon".to_owned(), key.2.as_str().into());
+    Value::Object(status)
+}
+
+/// The daemon of a session; none for what is no session's private group.
+pub(crate) fn daemon_of(sender: &Name) -> Option<String> {
     let (_, daemon) = split_private_group(sender)?;
     Some(daemon.to_string())
 }
@@ -182,6 +237,16 @@ mod tests {
         Name::new(text.as_bytes()).unwrap()
     }
 
+    /// All that is known, without the ids.
+    fn report(cluster: &mut Cluster, now: Instant) -> Value {
+        cluster.changes(now);
+        let mut all = cluster.sent();
+        for program in all["programs"].as_array_mut().unwrap() {
+            program.as_object_mut().unwrap().remove("id");
+        }
+        all
+    }
+
     #[test]
     fn the_last_word_of_each() {
         let (mut cluster, now) = (Cluster::default(), Instant::now());
@@ -206,9 +271,40 @@ mod tests {
                 { "program": "whosonline", "users": 2, "list": "1, 2", "daemon": "web1" },
             ],
         });
-        assert_eq!(cluster.report(now + Duration::from_secs(15)), expected);
+        assert_eq!(
+            report(&mut cluster, now + Duration::from_secs(15)),
+            expected
+        );
         let nothing = json!({ "daemons": [], "programs": [] });
-        assert_eq!(cluster.report(now + SILENCE_MAX), nothing);
+        assert_eq!(report(&mut cluster, now + SILENCE_MAX), nothing);
+    }
+
+    #[test]
+    fn only_changes_are_told() {
+        let (mut cluster, now) = (Cluster::default(), Instant::now());
+        let mut tell = |name: &str, users: u64, seconds| {
+            let (sender, at) = (self::name(name), now + Duration::from_secs(seconds));
+            let status = json!({ "program": "whosonline", "name": name, "users": users });
+            cluster.take(&sender, status.to_string().as_bytes(), at);
+            cluster.changes(at)
+        };
+        let one = |name: &str, daemon: &str, users: u64| {
+            let id = format!("whosonline\n {name} \n{daemon}");
+            let (program, name) = ("whosonline", name);
+            json!({ "program": program, "name": name, "users": users, "daemon": daemon, "id": id })
+        };
+        let first = json!({ "daemons": ["w1"], "programs": [one("#a#w1", "w1", 1)], "gone": [] });
+        assert_eq!(tell("#a#w1", 1, 0), Some(first));
+        assert_eq!(tell("#a#w1", 1, 1), None);
+        let second =
+            json!({ "daemons": ["w1", "w2"], "programs": [one("#b#w2", "w2", 1)], "gone": [] });
+        assert_eq!(tell("#b#w2", 1, 2), Some(second));
+        let third = json!({ "programs": [one("#b#w2", "w2", 5)], "gone": [] });
+        assert_eq!(tell("#b#w2", 5, 3), Some(third));
+        let last =
+            json!({ "daemons": ["w2"], "programs": [], "gone": ["whosonline\n #a#w1 \nw1"] });
+        assert_eq!(tell("#b#w2", 5, 17), Some(last));
+        assert_eq!(cluster.sent()["programs"], json!([one("#b#w2", "w2", 5)]));
     }
 
     #[test]
@@ -218,7 +314,7 @@ mod tests {
         cluster.hear(&name("#x#web9"), now);
         cluster.set_members(web, &["#lp1#web1", "#wo1#web2"].map(name));
         cluster.set_members(statuses, &["#lm1#web2", "#lm2#web3"].map(name));
-        let daemons = |cluster: &mut Cluster, at| cluster.report(at)["daemons"].clone();
+        let daemons = |cluster: &mut Cluster, at| report(cluster, at)["daemons"].clone();
         assert_eq!(
             daemons(&mut cluster, now),
             json!(["web1", "web2", "web3", "web9"])
@@ -242,7 +338,7 @@ mod tests {
         let sets: Vec<String> = (0..100).map(|number| format!("set{number}")).collect();
         let status = json!({ "program": "vipd", "holds": ["web", "mail"], "uncovered_sets": sets });
         cluster.take(&name("#v#h"), status.to_string().as_bytes(), now);
-        let shown = &cluster.report(now)["programs"][0];
+        let shown = &report(&mut cluster, now)["programs"][0];
         assert_eq!(shown["holds"], "web, mail");
         let uncovered = shown["uncovered_sets"].as_str().unwrap();
         assert!(uncovered.starts_with("set0, set1, ") && uncovered.ends_with(" more"));
@@ -255,7 +351,7 @@ mod tests {
         let mut rate = |hits: u64, misses: u64| {
             let status = json!({ "program": "imgcache", "hits": hits, "misses": misses });
             cluster.take(&name("#ic1#h"), status.to_string().as_bytes(), now);
-            cluster.report(now)["programs"][0]["hit_rate"].clone()
+            report(&mut cluster, now)["programs"][0]["hit_rate"].clone()
         };
         assert_eq!(rate(0, 0), Value::Null);
         assert_eq!(rate(50, 50), 50);
@@ -274,7 +370,7 @@ mod tests {
             let sender = name(&format!("#s{number}#host{number}"));
             cluster.take(&sender, status.to_string().as_bytes(), now);
         }
-        let report = cluster.report(now);
+        let report = report(&mut cluster, now);
         assert_eq!(report["programs"].as_array().unwrap().len(), PROGRAMS_MAX);
         assert_eq!(report["daemons"].as_array().unwrap().len(), DAEMONS_MAX);
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use group::Address;
+use group::{Address, GroupName, Name};
 use memchr::memchr_iter;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -20,7 +20,7 @@ use unixproc::signal::{Signal, Signals};
 use weblog::format::{Field, Parser};
 
 use crate::args::Args;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, daemon_of};
 use crate::series::Series;
 
 const SIGNALS: Token = Token(0);
@@ -47,8 +47,7 @@ pub(crate) struct Daemon {
     parser: Parser,
     series: Series,
     cluster: Cluster,
-    /// What those who look know of it.
-    sent_cluster: Value,
+    group: GroupName,
     /// What browsers must know to see anything.
     password: Option<Vec<u8>>,
     tick_at: Instant,
@@ -85,7 +84,7 @@ impl Daemon {
             parser: Parser::new(&args.format, &WANTED),
             series: Series::default(),
             cluster: Cluster::default(),
-            sent_cluster: Value::Null,
+            group: args.group,
             password,
             tick_at: now + SECOND,
             poll,
@@ -161,10 +160,10 @@ impl Daemon {
         subscriber.receive(now, |input| match input {
             Input::Lines { sender, lines } => {
                 cluster.hear(sender, now);
-                let server = sender.to_string();
+                let server = series.server(&server_of(sender));
                 let mut begin = 0;
                 for end in memchr_iter(b'\n', lines) {
-                    take_line(parser, series, &server, &lines[begin..end]);
+                    take_line(parser, series, server, &lines[begin..end]);
                     begin = end + 1;
                 }
             }
@@ -186,10 +185,8 @@ impl Daemon {
     /// Sends what the second was to those who look, and what else has changed.
     fn send_second(&mut self, now: Instant) {
         let mut delta = self.series.end_second();
-        let cluster = self.cluster.report(now);
-        if cluster != self.sent_cluster {
-            delta["cluster"] = cluster.clone();
-            self.sent_cluster = cluster;
+        if let Some(changes) = self.cluster.changes(now) {
+            delta["cluster"] = changes;
         }
         delta["joined"] = json!(self.subscriber.is_joined());
         self.http.send_events(&event("second", &delta));
@@ -204,12 +201,18 @@ impl Daemon {
             http,
             poll,
             password,
-            sent_cluster,
+            cluster,
+            group,
             ..
         } = self;
         let answer = |request: &HttpRequest<'_>| match password {
             Some(password) if !request.has_password(password) => HttpAnswer::unauthorized(),
-            _ => page(request, series, sent_cluster),
+            _ => page(request, || {
+                let mut history = series.history();
+                history["group"] = json!(group.to_string());
+                history["cluster"] = cluster.sent();
+                history
+            }),
         };
         if let Err(error) = http.handle_event(poll.registry(), token, answer) {
             log::warning("accept-failed", &[("error", &error)]);
@@ -217,7 +220,7 @@ impl Daemon {
     }
 }
 
-fn take_line(parser: &Parser, series: &mut Series, server: &str, line: &[u8]) {
+fn take_line(parser: &Parser, series: &mut Series, server: usize, line: &[u8]) {
     let Ok(fields) = parser.parse(line) else {
         series.unparsed += 1;
         return;
@@ -231,12 +234,19 @@ fn take_line(parser: &Parser, series: &mut Series, server: &str, line: &[u8]) {
     series.add(server, &url[..end], status, bytes);
 }
 
-fn page(request: &HttpRequest<'_>, series: &Series, cluster: &Value) -> HttpAnswer {
-    let history = || {
-        let mut history = series.history();
-        history["cluster"] = cluster.clone();
-        history
-    };
+/// The server that a line came from: the daemon of its publisher. A publisher that is started
+/// again has another name, but is on the same one.
+fn server_of(sender: &Name) -> String {
+    match daemon_of(sender) {
+        Some(daemon) => daemon,
+        // The rest of a line whose publisher has gone with the bus.
+        None if sender.as_bytes().is_empty() => "-".to_owned(),
+        None => sender.to_string(),
+    }
+}
+
+/// Answers a request; `history` is all that is known so far.
+fn page(request: &HttpRequest<'_>, history: impl Fn() -> Value) -> HttpAnswer {
     match request.path {
         "/" => {
             let html = include_str!("page/index.html");

@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 /// Seconds that are kept.
 pub(crate) const SECONDS: usize = 600;
 
-/// Bound: servers with a line of their own; the others are one.
+/// Bound: servers with a line of their own, and one for all others.
 const SERVERS_MAX: usize = 16;
+
+/// The server that all are who have no line of their own.
+const OTHER: &str = "(other)";
 
 /// Bound: pages that are counted in a minute; the others are not among the top pages.
 const PAGES_MAX: usize = 20_000;
@@ -40,8 +43,11 @@ pub(crate) struct Series {
     now: Second,
     /// Names, in the order in which they came; the last one may be that of all others.
     servers: Vec<String>,
-    /// How many of the names have been in a delta.
-    names_sent: usize,
+    /// Which of them have sent nothing for as long as seconds are kept: others may take their
+    /// places.
+    idle: Vec<usize>,
+    /// Whether names have changed since the last delta.
+    names_changed: bool,
     /// Hits by page in this minute, and in the one before.
     pages: [HashMap<Box<[u8]>, u64>; 2],
     seconds: u64,
@@ -49,17 +55,15 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// A hit has arrived.
-    pub(crate) fn add(&mut self, server: &str, url: &[u8], status: u64, bytes: u64) {
+    /// A hit has arrived; the server is given by [`server`](Self::server).
+    pub(crate) fn add(&mut self, server: usize, url: &[u8], status: u64, bytes: u64) {
         let class = if (100..600).contains(&status) {
             status as usize / 100
         } else {
             0
         };
         self.now.classes[class] += 1;
-        // What one hit can add is bounded, so that no sum overflows.
-        self.now.bytes += bytes.min(1 << 48);
-        let server = self.server(server);
+        self.now.bytes = self.now.bytes.saturating_add(bytes);
         if self.now.servers.len() <= server {
             self.now.servers.resize(server + 1, 0);
         }
@@ -73,30 +77,44 @@ impl Series {
         }
     }
 
-    fn server(&mut self, name: &str) -> usize {
-        let name: String = name.chars().take(NAME_BYTES_MAX / 4).collect();
-        if let Some(known) = self.servers.iter().position(|server| *server == name) {
+    /// The number of a server; it is good for this second.
+    pub(crate) fn server(&mut self, name: &str) -> usize {
+        let end = name.floor_char_boundary(NAME_BYTES_MAX);
+        let name = &name[..end];
+        if let Some(known) = self.servers.iter().position(|server| server == name) {
+            self.idle.retain(|server| *server != known);
             return known;
         }
-        if self.servers.len() + 1 < SERVERS_MAX {
-            self.servers.push(name);
-        } else if self.servers.len() < SERVERS_MAX {
-            self.servers.push("(other)".to_owned());
+        self.names_changed |= !self.idle.is_empty() || self.servers.len() < SERVERS_MAX;
+        if let Some(server) = self.idle.pop() {
+            self.servers[server] = name.to_owned();
+            return server;
+        }
+        match self.servers.len() {
+            SERVERS_MAX => {}
+            length if length + 1 == SERVERS_MAX => self.servers.push(OTHER.to_owned()),
+            _ => self.servers.push(name.to_owned()),
         }
         self.servers.len() - 1
+    }
+
+    /// Looks for servers whose places others may take; all that is kept of them is zeros.
+    fn find_idle(&mut self) {
+        let hits = |server: usize| {
+            let of = |second: &Second| second.servers.get(server).copied().unwrap_or(0);
+            self.past.iter().map(of).sum::<u64>()
+        };
+        let named = self.servers.len().min(SERVERS_MAX - 1);
+        let idle = (0..named).filter(|&server| hits(server) == 0);
+        self.idle = idle.collect();
     }
 
     /// Ends a second; gives what it was, to be sent to those who look.
     pub(crate) fn end_second(&mut self) -> Value {
         let second = std::mem::take(&mut self.now);
         self.seconds += 1;
-        if self.seconds.is_multiple_of(60) {
-            self.pages.swap(0, 1);
-            self.pages[0].clear();
-        }
         let mut delta = row(&second);
-        if self.names_sent < self.servers.len() {
-            self.names_sent = self.servers.len();
+        if std::mem::take(&mut self.names_changed) {
             delta["names"] = json!(self.servers);
         }
         delta["unparsed"] = json!(self.unparsed);
@@ -107,6 +125,11 @@ impl Series {
             self.past.pop_front();
         }
         self.past.push_back(second);
+        if self.seconds.is_multiple_of(60) {
+            self.pages.swap(0, 1);
+            self.pages[0].clear();
+            self.find_idle();
+        }
         delta
     }
 
@@ -156,9 +179,14 @@ mod tests {
     #[test]
     fn a_second_is_what_came_in_it() {
         let mut series = Series::default();
-        series.add("www1", b"/a", 200, 7);
-        series.add("www2", b"/a", 503, 1);
-        series.add("www2", b"/<script>", 999, 0);
+        for (server, url, status, bytes) in [
+            ("www1", &b"/a"[..], 200, 7),
+            ("www2", b"/a", 503, 1),
+            ("www2", b"/<script>", 999, 0),
+        ] {
+            let server = series.server(server);
+            series.add(server, url, status, bytes);
+        }
         let delta = series.end_second();
         assert_eq!(delta["classes"], json!([1, 0, 1, 0, 0, 1]));
         assert_eq!(
@@ -180,10 +208,11 @@ mod tests {
         let mut series = Series::default();
         for number in 0..PAGES_MAX + 10 {
             let name = number.to_string();
-            series.add(&name, name.as_bytes(), 200, u64::MAX);
+            let server = series.server(&name);
+            series.add(server, name.as_bytes(), 200, u64::MAX);
         }
         assert_eq!(series.servers.len(), SERVERS_MAX);
-        assert_eq!(series.servers.last().unwrap(), "(other)");
+        assert_eq!(series.servers.last().unwrap(), OTHER);
         assert_eq!(series.pages[0].len(), PAGES_MAX);
         let delta = series.end_second();
         let all = delta["servers"]
@@ -197,5 +226,33 @@ mod tests {
         }
         assert_eq!(series.past.len(), SECONDS);
         assert_eq!(series.history()["pages"], json!([]));
+    }
+
+    #[test]
+    fn who_is_gone_leaves_its_place_to_another() {
+        let mut series = Series::default();
+        for number in 0..SERVERS_MAX {
+            let server = series.server(&format!("www{number}"));
+            series.add(server, b"/", 200, 0);
+        }
+        assert_eq!(series.servers[SERVERS_MAX - 1], OTHER);
+        let end_minute = |series: &mut Series| {
+            for _ in 0..60 {
+                series.end_second();
+            }
+        };
+        for _ in 0..SECONDS / 60 {
+            let server = series.server("www3");
+            series.add(server, b"/", 200, 0);
+            end_minute(&mut series);
+            assert_eq!(series.server("new"), SERVERS_MAX - 1);
+        }
+        // All but one were silent for all that is kept, and one of those comes back.
+        end_minute(&mut series);
+        assert_eq!(series.server("www5"), 5);
+        let new = series.server("new");
+        assert!(new < SERVERS_MAX - 1 && new != 3 && new != 5);
+        assert_eq!(series.end_second()["names"][new], "new");
+        assert_eq!(series.end_second().get("names"), None);
     }
 }

@@ -11,7 +11,11 @@ const number = (value) => Number(value) || 0;
 
 let seconds = [];
 let names = [];
-let programs = [];
+let group = '';
+let pages = [];
+let daemons = [];
+// By what tells one from another.
+let programs = new Map();
 let paused = false;
 
 // The mean of the last ten seconds.
@@ -125,6 +129,12 @@ function label(context, style, text, x, y) {
 
 function show() {
   if (paused) return;
+  showPages();
+  showCluster();
+  showGraphs();
+}
+
+function showGraphs() {
   draw(byId('classes'), CLASSES.length, (second, i) => second.classes[i], CLASS_COLOURS);
   draw(byId('servers'), names.length, (second, i) => second.servers[i], SERVER_COLOURS);
   const row = (colour, name, value) => [{ text: name, colour }, { text: hits(value), number: true }];
@@ -138,33 +148,46 @@ function show() {
   byId('errors').classList.toggle('bad', errors > 0);
 }
 
-function showPages(pages) {
-  if (pages && !paused) fill(byId('page-rows'), pages.map(([page, count]) => [page, { text: count, number: true }]), 2);
+function showPages() {
+  fill(byId('page-rows'), pages.map(([page, count]) => [page, { text: count, number: true }]), 2);
+}
+
+// Takes what has changed: programs that are new or say something new, and those that are gone.
+function takeCluster(changes) {
+  daemons = changes.daemons || daemons;
+  for (const program of changes.programs) programs.set(program.id, program);
+  for (const id of changes.gone || []) programs.delete(id);
 }
 
 // What programs say of themselves: those that are known in columns, the others as they say it.
-function showCluster(cluster) {
-  if (!cluster) return;
-  programs = cluster.programs;
-  const of = (name) => programs.filter((one) => one.program === name);
-  const nameOf = (one) => one.host || one.name || one.daemon || '';
-  fill(byId('bus-rows'), cluster.daemons.map((daemon) =>
-    [daemon, programs.filter((one) => one.daemon === daemon).map((one) => one.program).join(', ')]), 2);
+function showCluster() {
+  const all = [...programs.keys()].sort().map((id) => programs.get(id));
+  const of = (name) => all.filter((one) => one.program === name);
+  const nameOf = (one) => {
+    const name = one.host || one.name || one.daemon;
+    return name === one.daemon ? name : `${name} (${one.daemon})`;
+  };
+  const lost = (one) => [number(one.gap_bytes) ? size(number(one.gap_bytes)) : '',
+    number(one.missed_entries) ? `${number(one.missed_entries)} entries` : ''].filter(Boolean).join(', ');
+  fill(byId('bus-rows'), daemons.map((daemon) =>
+    [daemon, all.filter((one) => one.daemon === daemon).map((one) => one.program).join(', ')]), 2);
   fill(byId('address-rows'), of('vipd').map((one) => [nameOf(one),
     `${number(one.held)} of ${number(one.sets)}${one.holds ? `: ${one.holds}` : ''}`,
     { text: [one.state, one.sick, number(one.uncovered) ? `nobody holds ${one.uncovered_sets || one.uncovered}` : '']
       .filter(Boolean).join(', '), bad: Boolean(one.sick) || number(one.uncovered) > 0 }]), 3);
   fill(byId('cache-rows'), of('imgcache').map((one) => [nameOf(one),
-    one.hit_rate === undefined ? '–' : `${one.hit_rate} %`, number(one.objects), size(number(one.used_bytes)),
+    { text: one.hit_rate === undefined ? '–' : `${one.hit_rate} %`, number: true },
+    { text: number(one.objects), number: true }, { text: size(number(one.used_bytes)), number: true },
     { text: one.isolated ? 'isolated' : 'serves', bad: Boolean(one.isolated) }]), 5);
   fill(byId('logger-rows'), of('spreadlogd').map((one) => [nameOf(one), one.group || '',
-    { text: one.lag === undefined ? '–' : number(one.lag), bad: number(one.lag) > 10000 },
-    { text: number(one.gap_bytes) ? size(number(one.gap_bytes)) : '0', bad: number(one.gap_bytes) > 0 }]), 4);
+    { text: one.open === false ? 'waits for others' : 'logs', bad: one.open === false },
+    { text: one.lag === undefined ? '–' : number(one.lag), bad: number(one.lag) > 10000, number: true },
+    { text: lost(one) || 'nothing', bad: Boolean(lost(one)) }]), 5);
   const known = ['vipd', 'imgcache', 'spreadlogd'];
-  fill(byId('other-rows'), programs.filter((one) => !known.includes(one.program)).map(({ program, ...rest }) =>
+  fill(byId('other-rows'), all.filter((one) => !known.includes(one.program)).map(({ program, id, ...rest }) =>
     [program, Object.entries(rest).map(([key, value]) => `${key} ${value}`).join(', ')]), 2);
-  const online = of('whosonline');
-  byId('users').textContent = online.length ? number(online[0].users) : '–';
+  const online = of('whosonline').find((one) => one.group === group);
+  byId('users').textContent = online ? number(online.users) : '–';
 }
 
 function showState(data) {
@@ -183,8 +206,13 @@ events.addEventListener('history', (event) => {
   const data = JSON.parse(event.data);
   seconds = data.past;
   names = data.names;
-  showPages(data.pages);
-  showCluster(data.cluster);
+  group = data.group;
+  pages = data.pages;
+  daemons = [];
+  programs = new Map();
+  takeCluster(data.cluster);
+  byId('group').textContent = group;
+  document.title = `logmon ${group}`;
   show();
 });
 events.addEventListener('second', (event) => {
@@ -192,8 +220,8 @@ events.addEventListener('second', (event) => {
   seconds.push(data);
   if (seconds.length > KEPT) seconds.shift();
   names = data.names || names;
-  showPages(data.pages);
-  showCluster(data.cluster);
+  pages = data.pages || pages;
+  if (data.cluster) takeCluster(data.cluster);
   showState(data);
   show();
 });
@@ -207,6 +235,6 @@ byId('pause').addEventListener('click', () => {
   byId('pause').textContent = paused ? 'Go on' : 'Pause';
   show();
 });
-byId('minutes').addEventListener('change', show);
-window.addEventListener('resize', show);
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', show);
+byId('minutes').addEventListener('change', showGraphs);
+window.addEventListener('resize', showGraphs);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', showGraphs);

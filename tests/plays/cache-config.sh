@@ -30,7 +30,7 @@ while True:
     print("asked", flush=True)
 ' >"$scratch/names" 2>"$scratch/names.err" &
 # 35 is port 53.
-until_true 10 'it listens' grep -q ' 0100007F:0035 ' /proc/net/udp
+until_true 30 'it listens' grep -q ' 0100007F:0035 ' /proc/net/udp
 printf 'nameserver 127.0.0.1\noptions timeout:30 attempts:1\n' >"$scratch/resolv.conf"
 printf 'hosts: files dns\n' >"$scratch/nsswitch.conf"
 mount --bind "$scratch/resolv.conf" /etc/resolv.conf && mount --bind "$scratch/nsswitch.conf" /etc/nsswitch.conf ||
@@ -52,10 +52,10 @@ cache=$!
 get() { curl -s --path-as-is --max-time "${seconds:-20}" -H "Host: ${host:-$site}" "${@:2}" "http://127.0.0.1$1"; }
 code() { get "$1" -o "$scratch/body" -w '%{http_code}' "${@:2}"; }
 ctl() { "$bin/imgcachectl" -S "$scratch/control" "$@"; }
-until_true 10 'the cache serves' eval '[ "$(code /start.gif)" = 200 ]'
-until_true 10 'a name is asked for' grep -q asked "$scratch/names"
-for n in $(seq 20); do is "$(seconds=5 code "/beside$n.gif")" 200 'while a name is looked up'; done
-is "$(seconds=5 host=lost.example.com code /x.gif)" 502 'an origin whose name is not known yet'
+until_true 30 'the cache serves' eval '[ "$(code /start.gif)" = 200 ]'
+until_true 30 'a name is asked for' grep -q asked "$scratch/names"
+for n in $(seq 5); do is "$(seconds=15 code "/beside$n.gif")" 200 'while a name is looked up'; done
+is "$(seconds=15 host=lost.example.com code /x.gif)" 502 'an origin whose name is not known yet'
 grep -q 'origin-unknown' "$scratch/imgcache.err" && fail 'it was not asked for all the time'
 echo 'ok: a name that is not answered for holds up nobody'
 
@@ -127,7 +127,7 @@ echo 'ok: metrics are text as Prometheus reads it'
 sed -i "s/^Site lost.*/Site new.example.com { Origin = http:\/\/127.0.0.1:8080\/ }/" "$scratch/imgcache.conf"
 is "$(host=new.example.com code /x.gif)" 421 'a site that is not there yet'
 kill -HUP $cache
-until_true 10 'HUP' eval '[ "$(host=new.example.com code /x.gif)" = 200 ]'
+until_true 30 'HUP' eval '[ "$(host=new.example.com code /x.gif)" = 200 ]'
 is "$(host=lost.example.com code /x.gif)" 421 'a site that is not there any more'
 grep -q 'restart-needed keyword=Loops' "$scratch/imgcache.err" || fail 'what needs a restart is not named'
 like "$(get /logo.gif -o "$scratch/body" -D - | cache_status)" 'hit*' 'what was stored before'

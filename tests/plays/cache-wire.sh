@@ -15,7 +15,7 @@ CONF
 "$bin/imgcache" -v -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
 cache=$!
 listens() { (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; }
-until_true 10 'the cache serves' listens
+until_true 30 'the cache serves' listens
 python3 "$plays/wire.py" 127.0.0.1 $site 10.0.0.1 "$scratch/cache" 2>"$scratch/wire.err" ||
     fail 'something else is on the wire'
 kill -TERM $cache

@@ -107,7 +107,10 @@ watch_twice() {
     watcher=$!
     until_true 20 'the observer watches' test -e "$scratch/twice.ready"
 }
-never_twice() { [ ! -s "$scratch/twice" ] || fail "held twice: $(cat "$scratch/twice")"; }
+never_twice() {
+    kill -0 $watcher 2>/dev/null || fail 'the observer has died'
+    [ ! -s "$scratch/twice" ] || fail "held twice: $(cat "$scratch/twice")"
+}
 
 # moved WHAT: the history of some host names this cause.
 moved() {

@@ -21,7 +21,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use group::GroupName;
 use unixproc::log;
@@ -48,9 +48,6 @@ const REST_PATIENCE: Duration = Duration::from_secs(60);
 /// How often, and how far apart, a process asks for the lane of its pipe when it starts.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-
-/// How often a lane is tried to be made again that somebody has removed meanwhile.
-const CREATE_TRIES: u32 = 5;
 
 /// The lanes of one group in a directory.
 #[derive(Debug)]
@@ -137,23 +134,9 @@ impl Spool {
         Ok(None)
     }
 
-    /// Makes a lane; again if another process, whose clock is ahead, has taken the half of it for
-    /// what a killed one has left, which each looks for once.
+    /// Makes a lane, which gets its name last, so that nobody sees half of it.
     fn create(&self, identity: &Identity) -> io::Result<(PathBuf, File)> {
-        let mut result = self.try_create(identity);
-        for _ in 0..CREATE_TRIES {
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    result = self.try_create(identity);
-                }
-                result => return result,
-            }
-        }
-        result
-    }
-
-    /// The lane gets its name last, so that nobody sees half of it.
-    fn try_create(&self, identity: &Identity) -> io::Result<(PathBuf, File)> {
+        let _lock = self.lock_halves()?;
         let new = self
             .directory
             .join(format!("{UNFINISHED}{}", identity.name()));
@@ -231,6 +214,7 @@ impl Spool {
     /// Removes a lane of which the caller holds both locks: first its name, so that nobody sees half
     /// of it.
     fn remove(&self, directory: &Path) -> io::Result<()> {
+        let _lock = self.lock_halves()?;
         let name = directory.file_name().unwrap_or_default();
         let mut old = std::ffi::OsString::from(UNFINISHED);
         old.push(name);
@@ -239,17 +223,25 @@ impl Spool {
         fs::remove_dir_all(old)
     }
 
+    /// Held, together with others, while there is half of a lane that somebody is at work on.
+    fn lock_halves(&self) -> io::Result<File> {
+        let directory = File::open(&self.directory)?;
+        directory.lock_shared()?;
+        Ok(directory)
+    }
+
     /// Removes what processes have left that were killed while they made or removed a lane. What
     /// cannot be removed does no harm.
     fn tidy(&self) -> io::Result<()> {
+        // Where somebody is at work, nobody can tell what was left; the next logpub looks again.
+        let Some(_lock) = lock(File::open(&self.directory)?, &self.directory)? else {
+            return Ok(());
+        };
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name();
             let unfinished = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
-            let old = |change| change + REST_PATIENCE < SystemTime::now();
-            if unfinished.is_some_and(identity::is_name)
-                && last_change(&entry.path()).is_ok_and(old)
-            {
+            if unfinished.is_some_and(identity::is_name) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -336,16 +328,6 @@ fn uptime() -> io::Result<i64> {
     let text = fs::read_to_string("/proc/uptime")?;
     let seconds = text.split('.').next().and_then(|word| word.parse().ok());
     seconds.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/uptime: no number"))
-}
-
-/// When a file of a directory was written to last.
-fn last_change(directory: &Path) -> io::Result<SystemTime> {
-    let mut last = fs::metadata(directory)?.modified()?;
-    for entry in fs::read_dir(directory)? {
-        let changed = entry?.metadata().and_then(|metadata| metadata.modified());
-        last = last.max(changed.unwrap_or(last));
-    }
-    Ok(last)
 }
 
 /// Locks a file; none if another process has it, or if it is not the file of this name any more.

@@ -410,6 +410,7 @@ impl KeptLog {
                 false => log::notice("round-closed", fields),
             }
         }
+        self.report_misfits();
         if self.logger.is_unfit() && self.link.is_connected() {
             let event = match self.logger.counts().diverged > 0 {
                 true => "journal-diverged",

@@ -35,7 +35,7 @@ pub use cutter::{Cutter, CutterCounts, Limits, Message};
 pub use hash::hash;
 pub use journal::Stretch;
 pub use journal::reader::{Damaged, Entry, StretchReader};
-pub use logger::{ForgetError, Logger, LoggerAction, LoggerConfig, LoggerCounts, Quorum};
+pub use logger::{ForgetError, Logger, LoggerAction, LoggerConfig, LoggerCounts, Misfit, Quorum};
 pub use outbox::{Outbox, Outgoing, WhenFull};
 pub use publisher::{Gap, LINE_BREAK_BYTES, Publisher, PublisherAction};
 pub use tick::tick_of;

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use weblog::stream::{Gap, LINE_BREAK_BYTES};
 
@@ -336,20 +337,31 @@ fn lanes_of_other_groups_and_other_things_are_left_alone() {
         .directory
         .join(format!(".lane-{}", identity.name()));
     fs::create_dir(&unfinished).unwrap();
-    let then = SystemTime::now() - REST_PATIENCE - Duration::from_secs(5);
-    for name in [
-        "lost+found",
-        ".lane-x",
-        ".ssh",
-        &*unfinished.to_string_lossy(),
-    ] {
-        let directory = File::open(scene.spool.directory.join(name)).unwrap();
-        directory.set_modified(then).unwrap();
-    }
     Spool::new(&scene.spool.directory, group("www")).unwrap();
     assert!(!unfinished.exists());
-    assert!(scene.spool.directory.join(".ssh").exists());
+    for name in ["lost+found", ".lane-x", ".ssh"] {
+        assert!(scene.spool.directory.join(name).exists(), "{name}");
+    }
     assert_eq!(scene.spool.lanes().unwrap().len(), 2);
+}
+
+#[test]
+fn a_lane_that_is_being_made_is_not_taken_for_a_rest_whatever_the_clock_says() {
+    let scene = Scene::new();
+    let identity = Identity::new(scene.origin("1:1"), group("www")).unwrap();
+    let name = format!("{UNFINISHED}{}", identity.name());
+    let half = scene.spool.directory.join(name);
+    let maker = scene.spool.lock_halves().unwrap();
+    fs::create_dir(&half).unwrap();
+    // The clock of whoever starts now is far ahead.
+    let long_ago = SystemTime::now() - 60 * REST_PATIENCE;
+    File::open(&half).unwrap().set_modified(long_ago).unwrap();
+    Spool::new(&scene.spool.directory, group("www")).unwrap();
+    assert!(half.exists(), "it was removed under its maker's hands");
+    // The maker is killed.
+    drop(maker);
+    Spool::new(&scene.spool.directory, group("www")).unwrap();
+    assert!(!half.exists());
 }
 
 /// What a lane is to hold, in the simplest way: every byte that was ever put in, with zeroes where

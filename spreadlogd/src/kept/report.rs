@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use group::Service;
 use serde_json::json;
 use unixproc::log;
+use weblog::stream::Misfit;
 
 use super::KeptLog;
 use super::writer::{Progress, Writer};
@@ -13,6 +14,23 @@ use super::writer::{Progress, Writer};
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 impl KeptLog {
+    /// Logs which loggers do not count as their files are, when that becomes known.
+    pub(super) fn report_misfits(&mut self) {
+        for (misfit, name, session) in self.logger.take_misfits() {
+            let event = match misfit {
+                Misfit::OtherList => "loggers-differ",
+                Misfit::NameTaken => "name-taken",
+            };
+            let session = String::from_utf8_lossy(&session);
+            let fields: log::Fields = &[
+                ("group", &self.group),
+                ("name", &name),
+                ("session", &session),
+            ];
+            log::error(event, fields);
+        }
+    }
+
     /// Publishes the status if it is due.
     pub(super) fn publish_status(&mut self, now: Instant) {
         if now < self.status_at {
@@ -64,6 +82,8 @@ impl KeptLog {
                 ("queued-bytes", &self.disk.queued_bytes()),
                 ("repeated-batches", &counts.repeated_batches),
                 ("ignored-messages", &counts.ignored_messages),
+                ("bad-records", &counts.bad_records),
+                ("refused-headers", &counts.refused_headers),
                 ("missed-entries", &counts.missed_entries),
                 ("kept-records", &counts.kept_records),
                 ("unkept-records", &counts.unkept_records),

@@ -318,6 +318,11 @@ impl Worker {
             return Ok(false);
         };
         reader.feed(&bytes, |position, entry| {
+            if let Entry::Segment(second) = entry {
+                // The first entries of a journal that does not begin at 0 have no other time.
+                self.state.second = self.state.second.max(second);
+                return;
+            }
             // A stretch may begin before what is wanted of it; what lies between was never here.
             if position >= self.state.position {
                 self.state.missed += position - self.state.position;
@@ -344,7 +349,11 @@ impl Worker {
                 self.state.forgotten += 1;
                 log::error("logger-forgotten", &[("name", &name)]);
             }
-            Entry::Round => {}
+            Entry::Missed(entries) => {
+                self.state.missed += entries;
+                log::error("entries-missed", &[("entries", &entries)]);
+            }
+            Entry::Round | Entry::Segment(_) => {}
         }
     }
 

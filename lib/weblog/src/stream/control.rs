@@ -8,7 +8,7 @@ mod tests;
 
 use bytes::{Buf as _, Bytes};
 
-use super::journal::NAME_BYTES_MAX;
+use super::journal::{NAME_BYTES_MAX, Prefix};
 use super::{MESSAGE_BYTES_MAX, StreamId};
 
 const VERSION: u8 = 1;
@@ -53,7 +53,7 @@ pub(super) enum Control {
     Durable {
         round: RoundId,
         index: u64,
-        position: u64,
+        prefix: Prefix,
     },
     /// Participant, while it fetches: do not strike me out.
     Alive { round: RoundId },
@@ -81,8 +81,8 @@ pub(super) enum Control {
     More { id: u32, offset: u64 },
     /// Private: that was all; it ends at this position.
     End { id: u32, position: u64 },
-    /// Private: the entries before this position are not here any more.
-    Gone { id: u32, position: u64 },
+    /// Private: these entries are not here any more.
+    Gone { id: u32, prefix: Prefix },
     /// Private: our journals do not agree up to there.
     Mismatch { id: u32 },
     /// Participant, once a second: its clock, in seconds of the epoch, and what it has of others.
@@ -118,6 +118,8 @@ pub(super) struct State {
     pub(super) entry_bytes: u64,
     /// What its clock shows, in seconds of the epoch.
     pub(super) second: u64,
+    /// The hash of its list and quorum.
+    pub(super) list: u64,
 }
 
 impl Control {
@@ -140,6 +142,7 @@ impl Control {
                     state.hash,
                     state.entry_bytes,
                     state.second,
+                    state.list,
                 ] {
                     out.number(number);
                 }
@@ -150,8 +153,8 @@ impl Control {
             Control::Durable {
                 round,
                 index,
-                position,
-            } => out.round(*round).number(*index).number(*position),
+                prefix,
+            } => out.round(*round).number(*index).prefix(*prefix),
             Control::Strike { round, session } => out.round(*round).bytes(session),
             Control::Rejoin { view } => out.bytes(&view.0),
             Control::Fetch { id, position, hash } => {
@@ -172,9 +175,8 @@ impl Control {
                 .number(*commit)
                 .bytes(data),
             Control::More { id, offset } => out.bytes(&id.to_be_bytes()).number(*offset),
-            Control::End { id, position } | Control::Gone { id, position } => {
-                out.bytes(&id.to_be_bytes()).number(*position)
-            }
+            Control::End { id, position } => out.bytes(&id.to_be_bytes()).number(*position),
+            Control::Gone { id, prefix } => out.bytes(&id.to_be_bytes()).prefix(*prefix),
             Control::Tick {
                 round,
                 second,
@@ -269,7 +271,7 @@ impl Control {
             6 => Control::Durable {
                 round: round(input)?,
                 index: input.try_get_u64().ok()?,
-                position: input.try_get_u64().ok()?,
+                prefix: prefix(input)?,
             },
             7 => Control::Alive {
                 round: round(input)?,
@@ -318,7 +320,7 @@ impl Control {
             },
             19 => Control::Gone {
                 id: input.try_get_u32().ok()?,
-                position: input.try_get_u64().ok()?,
+                prefix: prefix(input)?,
             },
             _ => return None,
         })
@@ -361,6 +363,13 @@ fn view(input: &mut Bytes) -> Option<ViewId> {
     Some(ViewId(view))
 }
 
+fn prefix(input: &mut Bytes) -> Option<Prefix> {
+    Some(Prefix {
+        length: input.try_get_u64().ok()?,
+        hash: input.try_get_u64().ok()?,
+    })
+}
+
 fn round(input: &mut Bytes) -> Option<RoundId> {
     Some(RoundId {
         view: view(input)?,
@@ -369,11 +378,11 @@ fn round(input: &mut Bytes) -> Option<RoundId> {
 }
 
 fn state(input: &mut Bytes) -> Option<Control> {
-    let mut numbers = [0; 6];
+    let mut numbers = [0; 7];
     for number in &mut numbers {
         *number = input.try_get_u64().ok()?;
     }
-    let [promise, last_term, length, hash, entry_bytes, second] = numbers;
+    let [promise, last_term, length, hash, entry_bytes, second, list] = numbers;
     let round = round(input)?;
     let state = State {
         name: name(input)?,
@@ -383,6 +392,7 @@ fn state(input: &mut Bytes) -> Option<Control> {
         hash,
         entry_bytes,
         second,
+        list,
     };
     Some(Control::State { round, state })
 }
@@ -401,6 +411,10 @@ impl Writer {
 
     fn number(&mut self, number: u64) -> &mut Writer {
         self.bytes(&number.to_be_bytes())
+    }
+
+    fn prefix(&mut self, prefix: Prefix) -> &mut Writer {
+        self.number(prefix.length).number(prefix.hash)
     }
 
     fn round(&mut self, round: RoundId) -> &mut Writer {

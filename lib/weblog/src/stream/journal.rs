@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::StreamId;
 use super::hash::mix;
 use record::{Base, Parsed};
-pub(super) use record::{NAME_BYTES_MAX, Record};
+pub(super) use record::{NAME_BYTES_MAX, Prefix, Record};
 use streams::{Added, Streams};
 
 /// Distance of the points from which the file is read.
@@ -102,7 +102,7 @@ pub(super) struct Journal {
     gap_bytes: u64,
     /// Loggers that were given up.
     forgotten: BTreeSet<String>,
-    marks: BTreeMap<String, u64>,
+    marks: BTreeMap<String, Prefix>,
     streams: Streams,
     /// One for each entry beyond the commit point.
     provisional: VecDeque<Provisional>,
@@ -151,8 +151,14 @@ impl Journal {
             Record::Promise(term) => self.promise = self.promise.max(*term),
             Record::Commit(position) => self.commit_to(*position),
             Record::Truncate(position) => self.take_back(*position, end),
-            Record::Mark { peer, position } => {
-                self.marks.insert(peer.clone(), *position);
+            Record::Mark { peer, prefix } => {
+                self.marks.insert(peer.clone(), *prefix);
+            }
+            Record::Forgotten(name) => {
+                self.forgotten.insert(name.clone());
+            }
+            Record::Heard(name) => {
+                self.forgotten.remove(name);
             }
             Record::Base(base) => self.apply_base(base),
             Record::Known { stream, ranges } => self.streams.know(*stream, ranges),
@@ -208,8 +214,10 @@ impl Journal {
                 return Change::Time(std::mem::replace(&mut self.time, *second));
             }
             Record::Forget(name) => {
-                self.forgotten.insert(name.clone());
-                return Change::Forgotten(name.clone());
+                return match self.forgotten.insert(name.clone()) {
+                    true => Change::Forgotten(name.clone()),
+                    false => Change::Nothing,
+                };
             }
             _ => return Change::Nothing,
         };
@@ -351,10 +359,11 @@ impl Journal {
             time: self.time,
             gap_bytes: self.gap_bytes,
         });
-        let marks = self.marks.iter().map(|(peer, &position)| Record::Mark {
+        let marks = self.marks.iter().map(|(peer, &prefix)| Record::Mark {
             peer: peer.clone(),
-            position,
+            prefix,
         });
+        let forgotten = self.forgotten.iter().cloned().map(Record::Forgotten);
         let known = self.streams.iter().flat_map(|(stream, ranges)| {
             let spans: Vec<_> = ranges.iter().collect();
             let known = |part: &[(u64, u64)]| Record::Known {
@@ -370,6 +379,7 @@ impl Journal {
         [base, promise]
             .into_iter()
             .chain(marks)
+            .chain(forgotten)
             .chain(known)
             .collect()
     }
@@ -411,6 +421,23 @@ impl Journal {
             at: point.at,
             position: point.position,
             until: next.map_or(self.length, |next| next.position),
+            hash: point.hash,
+        })
+    }
+
+    /// All of it.
+    pub(super) fn whole(&self) -> Prefix {
+        Prefix {
+            length: self.length,
+            hash: self.hash,
+        }
+    }
+
+    /// What was removed, or was never here.
+    pub(super) fn removed(&self) -> Prefix {
+        let first = self.points.front();
+        first.map_or_else(Prefix::default, |point| Prefix {
+            length: point.position,
             hash: point.hash,
         })
     }
@@ -466,8 +493,8 @@ impl Journal {
     }
 
     /// How far a peer's journal is known to be contained in this one.
-    pub(super) fn mark(&self, peer: &str) -> u64 {
-        self.marks.get(peer).copied().unwrap_or(0)
+    pub(super) fn mark(&self, peer: &str) -> Prefix {
+        self.marks.get(peer).copied().unwrap_or_default()
     }
 
     /// The parts of a batch that are not here yet.

@@ -17,6 +17,7 @@ mod catchup;
 mod commit;
 mod config;
 mod follow;
+mod list;
 mod live;
 mod round;
 mod serve;
@@ -31,12 +32,13 @@ use bytes::Bytes;
 
 use super::StreamId;
 use super::control::{Control, Marks, RoundId, State, ViewId};
-use super::journal::{Journal, Record, Stretch};
+use super::journal::{Journal, Prefix, Record, Stretch};
 use super::view::{Loggers, SessionName};
 pub use action::LoggerAction;
 use catchup::Fetch;
 pub use config::{LoggerConfig, Quorum};
 use follow::Follow;
+pub use list::Misfit;
 use live::LiveRate;
 use round::Round;
 use serve::Serve;
@@ -60,8 +62,6 @@ pub struct LoggerCounts {
     /// Times that a peer's journal contradicted what is committed here: a disk has changed what
     /// was on it. This logger does not take part any more.
     pub diverged: u64,
-    /// Rounds that another logger with the same name takes part in.
-    pub names_taken: u64,
     /// Entries of peers that they had removed before this logger could have them.
     pub missed_entries: u64,
     /// Times that the peers had removed entries without which this logger cannot go on. It does not
@@ -94,12 +94,13 @@ struct Anchor {
 }
 
 /// A sync under way, and what it covers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Syncing {
     file_bytes: u64,
-    length: u64,
+    prefix: Prefix,
     round: RoundId,
     index: u64,
+    marks: Marks,
 }
 
 /// The state of one log group's logger.
@@ -115,6 +116,10 @@ pub struct Logger {
     stage: Stage,
     states: BTreeMap<SessionName, State>,
     struck: BTreeSet<SessionName>,
+    /// Loggers of the last round that do not count, and those of them that nobody was told of.
+    /// Bound: one for each logger of the view.
+    misfits: Vec<(Misfit, String, SessionName)>,
+    new_misfits: Vec<(Misfit, String, SessionName)>,
     round: Option<Round>,
     /// Bound: [`commit::ANCHORS_MAX`].
     anchors: BTreeMap<SessionName, Anchor>,
@@ -134,6 +139,8 @@ pub struct Logger {
     /// The file is on disk up to here, and has to be up to there.
     synced_bytes: u64,
     needed_bytes: u64,
+    /// What this journal has of the others on its disk, as of this round's last sync.
+    synced_marks: Marks,
     /// Count of the entries that are on disk, and of those that are to be in the output files.
     synced_length: u64,
     told_commit: u64,
@@ -173,6 +180,8 @@ impl Logger {
             stage: Stage::Away,
             states: BTreeMap::new(),
             struck: BTreeSet::new(),
+            misfits: Vec::new(),
+            new_misfits: Vec::new(),
             round: None,
             anchors: BTreeMap::new(),
             fetches: VecDeque::new(),
@@ -187,6 +196,7 @@ impl Logger {
             sync_at: None,
             synced_bytes: 0,
             needed_bytes: 0,
+            synced_marks: Marks::new(),
             synced_length: 0,
             told_commit: 0,
             waiting: BTreeMap::new(),
@@ -429,10 +439,12 @@ impl Logger {
     fn note(&mut self, record: &Record) {
         let bytes = self.journal.append(record);
         // What is taken back is not on disk any more, whatever comes in its place.
-        let length = self.journal.length();
-        self.synced_length = self.synced_length.min(length);
-        if let Some(syncing) = &mut self.syncing {
-            syncing.length = syncing.length.min(length);
+        let whole = self.journal.whole();
+        self.synced_length = self.synced_length.min(whole.length);
+        if let Some(syncing) = &mut self.syncing
+            && syncing.prefix.length > whole.length
+        {
+            syncing.prefix = whole;
         }
         self.actions.push_back(LoggerAction::Append(bytes));
     }

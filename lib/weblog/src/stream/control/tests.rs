@@ -21,6 +21,7 @@ fn every_kind() -> Vec<Control> {
                 hash: 4,
                 entry_bytes: 5,
                 second: 6,
+                list: 7,
             },
         },
         Control::Synced { round, hash: 5 },
@@ -28,7 +29,7 @@ fn every_kind() -> Vec<Control> {
         Control::Durable {
             round,
             index: 1,
-            position: 2,
+            prefix: Prefix { length: 2, hash: 3 },
         },
         Control::Alive { round },
         Control::Strike {
@@ -54,7 +55,10 @@ fn every_kind() -> Vec<Control> {
         },
         Control::More { id: 1, offset: 7 },
         Control::End { id: 1, position: 4 },
-        Control::Gone { id: 1, position: 4 },
+        Control::Gone {
+            id: 1,
+            prefix: Prefix { length: 4, hash: 5 },
+        },
         Control::Tick {
             round,
             second: 1_700_000_000,

@@ -28,8 +28,12 @@ pub enum Entry {
     },
     /// A logger was given up.
     Forgotten(String),
+    /// A peer had removed so many entries before they could be fetched.
+    Missed(u64),
     /// Nothing that a file shows.
     Round,
+    /// No entry: a segment begins, in this second of the epoch.
+    Segment(u64),
 }
 
 /// What was read is not what was written there.
@@ -83,15 +87,16 @@ impl StretchReader {
         (self.stretch.position < self.stretch.until).then_some((self.stretch.at, self.want))
     }
 
-    /// Takes what was read; gives each entry with the count of entries before it.
+    /// Takes what was read; gives each entry with the count of entries before it, and where
+    /// segments begin.
     ///
     /// # Errors
     /// A record's checksum is wrong, or the file ends too early.
     pub fn feed(&mut self, bytes: &Bytes, mut take: impl FnMut(u64, Entry)) -> Result<(), Damaged> {
-        self.feed_records(bytes, |stretch, record| {
-            if record.is_entry() {
-                take(stretch.position, record.into());
-            }
+        self.feed_records(bytes, |stretch, record| match record {
+            Record::Base(base) => take(stretch.position, Entry::Segment(base.time)),
+            record if record.is_entry() => take(stretch.position, record.into()),
+            _ => {}
         })
     }
 
@@ -148,6 +153,7 @@ impl From<Record> for Entry {
                 bytes: end.saturating_sub(start),
             },
             Record::Forget(name) => Entry::Forgotten(name),
+            Record::Missed(entries) => Entry::Missed(entries),
             _ => Entry::Round,
         }
     }

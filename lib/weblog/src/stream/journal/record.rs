@@ -52,8 +52,15 @@ pub(in super::super) enum Record {
     Commit(u64),
     /// Note: the entries from this position on are taken back.
     Truncate(u64),
-    /// Note: everything that this logger had up to this position of its journal is here.
-    Mark { peer: String, position: u64 },
+    /// Entry: so many entries of a peer were removed there before this logger had them.
+    Missed(u64),
+    /// Note: everything that this logger had up to this position of its journal, with that running
+    /// hash, is here.
+    Mark { peer: String, prefix: Prefix },
+    /// Note: this logger was given up before.
+    Forgotten(String),
+    /// Note: a logger that was given up has come back.
+    Heard(String),
     /// Note, at the beginning of a segment: what the entries before it come to. The journal may
     /// begin here; `Promise`, `Mark`s and `Known`s follow.
     Base(Base),
@@ -62,6 +69,15 @@ pub(in super::super) enum Record {
         stream: StreamId,
         ranges: Vec<(u64, u64)>,
     },
+}
+
+/// The beginning of a journal, told from that of any other one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Prefix {
+    /// Count of the entries.
+    pub(in super::super) length: u64,
+    /// Their running hash.
+    pub(in super::super) hash: u64,
 }
 
 /// What the entries up to a position come to.
@@ -87,6 +103,16 @@ pub(in super::super) enum Parsed {
     Damaged,
 }
 
+impl Base {
+    /// What was before it.
+    pub(in super::super) fn prefix(&self) -> Prefix {
+        Prefix {
+            length: self.position,
+            hash: self.hash,
+        }
+    }
+}
+
 impl Record {
     /// Whether it has a position.
     pub(in super::super) fn is_entry(&self) -> bool {
@@ -96,11 +122,14 @@ impl Record {
             | Record::Term(_)
             | Record::Time(_)
             | Record::Gap { .. }
-            | Record::Forget(_) => true,
+            | Record::Forget(_)
+            | Record::Missed(_) => true,
             Record::Promise(_)
             | Record::Commit(_)
             | Record::Truncate(_)
             | Record::Mark { .. }
+            | Record::Forgotten(_)
+            | Record::Heard(_)
             | Record::Base(_)
             | Record::Known { .. } => false,
         }
@@ -120,6 +149,9 @@ impl Record {
             Record::Forget(_) => 10,
             Record::Base(_) => 11,
             Record::Known { .. } => 12,
+            Record::Forgotten(_) => 13,
+            Record::Heard(_) => 14,
+            Record::Missed(_) => 15,
         }
     }
 
@@ -140,7 +172,8 @@ impl Record {
             | Record::Time(number)
             | Record::Promise(number)
             | Record::Commit(number)
-            | Record::Truncate(number) => out.extend_from_slice(&number.to_be_bytes()),
+            | Record::Truncate(number)
+            | Record::Missed(number) => out.extend_from_slice(&number.to_be_bytes()),
             Record::Gap {
                 stream,
                 start,
@@ -150,9 +183,11 @@ impl Record {
                 out.extend_from_slice(&stream.0);
                 write_numbers(out, &[*start, *end, *lines]);
             }
-            Record::Forget(name) => out.extend_from_slice(name.as_bytes()),
-            Record::Mark { peer, position } => {
-                out.extend_from_slice(&position.to_be_bytes());
+            Record::Forget(name) | Record::Forgotten(name) | Record::Heard(name) => {
+                out.extend_from_slice(name.as_bytes());
+            }
+            Record::Mark { peer, prefix } => {
+                write_numbers(out, &[prefix.length, prefix.hash]);
                 out.extend_from_slice(peer.as_bytes());
             }
             Record::Base(base) => write_numbers(
@@ -182,6 +217,14 @@ impl Record {
         body
     }
 
+    /// The hash of what [`to_body`](Self::to_body) has written, as it goes into a journal's.
+    pub(in super::super) fn body_hash(body: &[u8]) -> u64 {
+        match body {
+            [kind, data @ ..] => hash(u64::from(*kind), data),
+            [] => 0,
+        }
+    }
+
     /// Reads what [`to_body`](Self::to_body) has written; none if it makes no sense.
     pub(in super::super) fn from_body(mut body: Bytes) -> Option<Record> {
         let kind = body.try_get_u8().ok()?;
@@ -209,7 +252,10 @@ impl Record {
             5 => Record::Commit(read_number(data)?),
             6 => Record::Truncate(read_number(data)?),
             7 => Record::Mark {
-                position: data.try_get_u64().ok()?,
+                prefix: Prefix {
+                    length: data.try_get_u64().ok()?,
+                    hash: data.try_get_u64().ok()?,
+                },
                 peer: read_name(data)?,
             },
             8 => Record::Time(read_number(data)?),
@@ -229,6 +275,9 @@ impl Record {
                 gap_bytes: read_number(data)?,
             }),
             12 => read_known(data)?,
+            13 => Record::Forgotten(read_name(data)?),
+            14 => Record::Heard(read_name(data)?),
+            15 => Record::Missed(read_number(data)?),
             _ => return None,
         };
         Some(record)

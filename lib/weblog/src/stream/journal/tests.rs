@@ -29,16 +29,19 @@ fn every_kind() -> Vec<Record> {
             lines: 2,
         },
         Record::Forget("c".to_owned()),
+        Record::Missed(5),
         Record::Commit(2),
         Record::Truncate(3),
         Record::Mark {
             peer: "b".to_owned(),
-            position: 9,
+            prefix: Prefix { length: 9, hash: 8 },
         },
         Record::Known {
             stream: STREAM,
             ranges: vec![(0, 8)],
         },
+        Record::Forgotten("d".to_owned()),
+        Record::Heard("d".to_owned()),
         batch(8, b"three\nfour\n"),
     ]
 }
@@ -49,8 +52,8 @@ fn summary(journal: &Journal) -> impl PartialEq + std::fmt::Debug + use<> {
         (journal.promise(), journal.last_term(), journal.mark("b")),
         (journal.missing(STREAM, 0, 99), journal.file_bytes()),
         (journal.time(), journal.gap_bytes(), journal.entry_bytes()),
-        (journal.is_forgotten("c"), journal.points.clone()),
-        journal.segments.clone(),
+        (journal.is_forgotten("c"), journal.is_forgotten("d")),
+        (journal.points.clone(), journal.segments.clone()),
     )
 }
 
@@ -82,13 +85,39 @@ fn a_replay_says_the_same_and_stops_at_a_torn_record() {
 }
 
 #[test]
+fn who_was_given_up_is_known_when_the_segment_that_says_so_is_gone() {
+    let mut journal = Journal::new(false);
+    let mut file = Vec::new();
+    file.extend(journal.append(&Record::Forget("c".to_owned())));
+    while !journal.wants_segment() {
+        file.extend(journal.append(&Record::Plain {
+            data: vec![b'x'; 500].into(),
+        }));
+    }
+    for record in journal.segment_head() {
+        file.extend(journal.append(&record));
+    }
+    let begin = journal.remove_before(journal.length());
+    assert!(begin > 0, "the first segment is not needed");
+    let replay = |file: &[u8]| {
+        let mut journal = Journal::new(false);
+        journal.begin_at(begin);
+        journal.replay(&Bytes::copy_from_slice(&file[begin as usize..]));
+        journal.is_forgotten("c")
+    };
+    assert!(replay(&file));
+    file.extend(journal.append(&Record::Heard("c".to_owned())));
+    assert!(!replay(&file), "it has come back");
+}
+
+#[test]
 fn what_is_taken_back_is_as_if_it_had_not_been() {
     let mut journal = Journal::new(true);
     let records = every_kind();
-    for record in &records[..8] {
+    for record in &records[..9] {
         journal.append(record);
     }
-    assert_eq!((journal.length(), journal.gap_bytes()), (7, 6));
+    assert_eq!((journal.length(), journal.gap_bytes()), (8, 6));
     assert!(journal.is_forgotten("c"));
     journal.append(&Record::Commit(2));
     journal.append(&Record::Truncate(0));

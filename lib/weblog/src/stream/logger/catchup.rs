@@ -1,11 +1,17 @@
 //! Entries for this logger from another one: to become equal, or to have what the other has.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
+use super::commit::MARK_INTERVAL;
 use super::follow::Following;
-use super::{Control, Logger, Quorum, Record, SessionName, Stage};
+use super::{Control, Logger, Prefix, Quorum, Record, SessionName, Stage};
+use crate::stream::hash::mix;
 
 /// Credit: what is asked for at a time; twice as much may be on its way.
 /// The simulator's journals are small.
@@ -32,10 +38,10 @@ pub(super) const ENOUGH: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Fetch {
     peer: SessionName,
-    /// Whose mark is set at the end; none to become equal to the peer.
+    /// Whose mark is set; none to become equal to the peer.
     mark: Option<String>,
-    /// The position in the peer's journal that is next, and where this ends.
-    next: u64,
+    /// What of the peer's journal is here, and the length where this ends.
+    here: Prefix,
     until: u64,
     /// Whether the peer's base is wanted.
     from_base: bool,
@@ -58,7 +64,7 @@ impl Fetch {
         Fetch {
             peer,
             mark: None,
-            next: 0,
+            here: Prefix::default(),
             until,
             from_base: false,
             id: 0,
@@ -73,7 +79,7 @@ impl Fetch {
 
     /// Whether all that is wanted is here.
     fn is_whole(&self) -> bool {
-        !self.from_base && self.next >= self.until
+        !self.from_base && self.here.length >= self.until
     }
 
     /// When something is to be done about it.
@@ -89,17 +95,30 @@ impl Logger {
         if !self.takes_part() {
             return;
         }
-        for (peer, name, length, _) in self.peers() {
-            let next = self.journal.mark(&name);
-            if next < length {
-                self.fetches.push_back(Fetch {
-                    mark: Some(name),
-                    next,
-                    ..Fetch::adopt(peer, length)
+        let mut fetches = VecDeque::new();
+        for (session, peer) in self.peers() {
+            let mark = self.journal.mark(&peer.name);
+            // Shorter than it was, or of that length and another one: it is a new one.
+            let here = match mark.length < peer.begun.length {
+                true => mark,
+                false => Prefix::default(),
+            };
+            if mark != peer.begun {
+                fetches.push_back(Fetch {
+                    mark: Some(peer.name.clone()),
+                    here,
+                    ..Fetch::adopt(session.clone(), peer.begun.length)
                 });
             }
         }
+        self.fetches = fetches;
         self.ask(now);
+    }
+
+    /// Whether nobody knows yet if a peer's journal is the one that its mark is about.
+    pub(super) fn is_to_be_checked(&self, name: &str) -> bool {
+        let mut fetches = self.fetches.iter();
+        fetches.any(|fetch| fetch.mark.as_deref() == Some(name) && fetch.offset == 0)
     }
 
     /// Notes how far the peers' journals are contained in this one: if nothing is left to fetch,
@@ -113,16 +132,33 @@ impl Logger {
         if !settled {
             return;
         }
-        for (_, peer, _, position) in self.peers() {
-            if position > self.journal.mark(&peer).saturating_add(entries) {
-                self.append(&Record::Mark { peer, position });
+        let mut marks = Vec::new();
+        for (_, peer) in self.peers() {
+            let mark = self.journal.mark(&peer.name);
+            if peer.journal.length > mark.length.saturating_add(entries) {
+                let prefix = peer.journal;
+                let peer = peer.name.clone();
+                marks.push(Record::Mark { peer, prefix });
             }
+        }
+        for mark in marks {
+            self.append(&mark);
+        }
+    }
+
+    /// Notes how much of the peer's journal the first fetch has brought.
+    fn mark_fetched(&mut self) {
+        if let Some(fetch) = self.fetches.front()
+            && let Some(peer) = fetch.mark.clone()
+        {
+            let prefix = fetch.here;
+            self.append(&Record::Mark { peer, prefix });
         }
     }
 
     /// Asks for the first fetch, from where it is.
     pub(super) fn ask(&mut self, now: Duration) {
-        let (length, own_hash) = (self.journal.length(), self.journal.hash());
+        let whole = self.journal.whole();
         let Some(fetch) = self.fetches.front_mut() else {
             return;
         };
@@ -133,21 +169,18 @@ impl Logger {
         fetch.told = 0;
         fetch.more_at = None;
         fetch.heard_at = now;
-        let mut hash = None;
         if fetch.mark.is_none() {
-            fetch.next = length;
-            hash = Some(own_hash);
+            fetch.here = whole;
         }
+        let hash = Some(fetch.here.hash);
         #[cfg(test)]
-        if self.flaw == Some(super::Flaw::ProvisionalTailKept) {
-            hash = None;
-        }
+        let hash = hash.filter(|_| self.flaw != Some(super::Flaw::ProvisionalTailKept));
         let record = Control::Fetch {
             id: fetch.id,
             position: if fetch.from_base {
                 FROM_BASE
             } else {
-                fetch.next
+                fetch.here.length
             },
             hash,
         };
@@ -211,7 +244,7 @@ impl Logger {
                 ..
             } => self.handle_chunk(now, offset, commit, &data),
             Control::End { .. } => self.handle_end(now),
-            Control::Gone { position, .. } => self.handle_gone(now, position),
+            Control::Gone { prefix, .. } => self.handle_gone(now, prefix),
             _ => self.handle_mismatch(now),
         }
     }
@@ -278,17 +311,23 @@ impl Logger {
             return;
         };
         let adopt = fetch.mark.is_none();
+        let body_hash = Record::body_hash(&body);
         match Record::from_body(body) {
-            Some(record) if record.is_entry() && fetch.next < fetch.until => {
-                fetch.next += 1;
+            Some(record) if record.is_entry() && fetch.here.length < fetch.until => {
+                fetch.here.length += 1;
+                fetch.here.hash = mix(fetch.here.hash, body_hash);
+                let noted = fetch.here.length.is_multiple_of(MARK_INTERVAL);
                 self.take_entry(record, adopt);
+                if noted {
+                    self.mark_fetched();
+                }
             }
             Some(Record::Base(base)) if fetch.from_base && self.journal.length() == 0 => {
-                fetch.next = base.position;
+                fetch.here = base.prefix();
                 fetch.from_base = false;
                 self.append(&Record::Base(base));
             }
-            Some(known @ Record::Known { .. })
+            Some(known @ (Record::Known { .. } | Record::Forgotten(_)))
                 if adopt && self.journal.length() == self.journal.first_position() =>
             {
                 self.append(&known);
@@ -332,25 +371,25 @@ impl Logger {
 
     /// Goes on to what else is to be fetched, or taken in.
     fn finish_fetch(&mut self, now: Duration) {
-        let fetch = self.fetches.pop_front();
-        if let Some(name) = fetch.and_then(|fetch| fetch.mark)
-            && let Some((_, _, length, _)) = self.peers().iter().find(|peer| peer.1 == name)
-        {
-            self.append(&Record::Mark {
-                peer: name,
-                position: *length,
-            });
-        }
+        self.mark_fetched();
+        self.fetches.pop_front();
         match self.follow.what {
             Following::Keeping => self.catch_up(now),
             _ => self.ask(now),
         }
     }
 
-    /// The own journal is no prefix of the best one: its provisional end is none of it.
+    /// The own journal is no prefix of the best one: its provisional end is none of it. Without a
+    /// majority: the peer's journal is not the one that its mark is about, so all of it is fetched.
     fn handle_mismatch(&mut self, now: Duration) {
         let commit = self.journal.commit();
         if self.config.quorum == Quorum::None {
+            let known = |fetch: &&mut Fetch| fetch.here != Prefix::default();
+            if let Some(fetch) = self.fetches.front_mut().filter(known) {
+                fetch.here = Prefix::default();
+                self.mark_fetched();
+                self.ask(now);
+            }
             return;
         }
         if self.journal.length() > commit {
@@ -363,22 +402,25 @@ impl Logger {
     }
 
     /// The peer has removed the entries that this logger lacks.
-    fn handle_gone(&mut self, now: Duration, position: u64) {
+    fn handle_gone(&mut self, now: Duration, removed: Prefix) {
         let Some(fetch) = self.fetches.front_mut() else {
             return;
         };
         if fetch.mark.is_some() {
             // What the removed entries held is here or lost; which of it, nobody can tell.
-            let missed = position.saturating_sub(fetch.next);
+            let missed = removed.length.saturating_sub(fetch.here.length);
             self.counts.missed_entries = self.counts.missed_entries.saturating_add(missed);
-            fetch.next = position.max(fetch.next);
+            if missed > 0 {
+                fetch.here = removed;
+                self.append(&Record::Missed(missed));
+            }
         } else if self.journal.commit() > 0 || fetch.from_base {
             // A file that goes on behind a hole would not be a prefix of anything.
             self.counts.too_late += 1;
             return self.fetches.clear();
         } else {
             fetch.from_base = true;
-            self.counts.missed_entries = position;
+            self.counts.missed_entries = removed.length;
             if self.journal.length() > 0 {
                 self.append(&Record::Truncate(0));
             }

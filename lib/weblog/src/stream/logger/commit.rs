@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Anchor, Control, Logger, LoggerAction, Quorum, Record, SessionName, Stage, Syncing};
+use super::round::Participant;
+use super::{
+    Anchor, Control, Logger, LoggerAction, Prefix, Quorum, Record, SessionName, Stage, Syncing,
+};
 use crate::stream::control::ACKS_MAX;
 use crate::stream::view::is_publisher;
 use crate::stream::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, StreamId};
@@ -15,7 +18,8 @@ use crate::stream::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, StreamId};
 pub(super) const ANCHORS_MAX: usize = 1 << 16;
 
 /// Without a majority, entries of a peer that are compared again after a crash at most.
-const MARK_INTERVAL: u64 = 1024;
+/// The simulator's journals are small.
+pub(super) const MARK_INTERVAL: u64 = if cfg!(test) { 8 } else { 1024 };
 
 /// A batch, or the term, that was delivered in a round and is not committed.
 #[derive(Debug)]
@@ -248,38 +252,40 @@ impl Logger {
     fn begin_disk_sync(&mut self) {
         let syncing = Syncing {
             file_bytes: self.journal.file_bytes(),
-            length: self.journal.length(),
+            prefix: self.journal.whole(),
             round: self.round_id(),
             index: self.round.as_ref().map_or(0, |round| round.index),
+            marks: self.own_marks(),
         };
         self.actions.push_back(LoggerAction::Sync);
-        self.syncing = Some(syncing);
         #[cfg(test)]
         if self.flaw == Some(super::Flaw::CommitBeforeSync) {
-            self.finish_sync(syncing);
+            self.finish_sync(syncing.clone());
         }
+        self.syncing = Some(syncing);
     }
 
     pub(super) fn finish_sync(&mut self, syncing: Syncing) {
         self.synced_bytes = self.synced_bytes.max(syncing.file_bytes);
-        self.synced_length = syncing.length;
+        self.synced_length = syncing.prefix.length;
         self.tell_commit();
         let current = syncing.round == self.round_id() && self.stage == Stage::Open;
         if !current || !self.takes_part() {
             return;
         }
+        self.synced_marks = syncing.marks;
         let Some(round) = &mut self.round else { return };
         if syncing.index > round.announced {
             round.announced = syncing.index;
             self.multicast(Control::Durable {
                 round: syncing.round,
                 index: syncing.index,
-                position: syncing.length,
+                prefix: syncing.prefix,
             });
         }
     }
 
-    pub(super) fn handle_durable(&mut self, sender: &[u8], index: u64, position: u64) {
+    pub(super) fn handle_durable(&mut self, sender: &[u8], index: u64, prefix: Prefix) {
         let first = self.is_first();
         let Some(round) = &mut self.round else { return };
         if self.stage != Stage::Open || index > round.index {
@@ -289,7 +295,9 @@ impl Logger {
             return;
         };
         participant.durable = participant.durable.max(index);
-        participant.position = participant.position.max(position);
+        if prefix.length > participant.journal.length {
+            participant.journal = prefix;
+        }
         self.waiting.remove(sender);
         let durable = round.participants.values().map(|logger| logger.durable);
         let committed = durable.clone().min().unwrap_or(0);
@@ -324,15 +332,10 @@ impl Logger {
         }
     }
 
-    /// The other participants, by session.
-    pub(super) fn peers(&self) -> Vec<(SessionName, String, u64, u64)> {
+    /// The other participants.
+    pub(super) fn peers(&self) -> impl Iterator<Item = (&SessionName, &Participant)> {
         let round = self.round.iter();
         let all = round.flat_map(|round| &round.participants);
         all.filter(|(session, _)| **session != self.session)
-            .map(|(session, logger)| {
-                let name = logger.name.clone();
-                (session.clone(), name, logger.length, logger.position)
-            })
-            .collect()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::catchup::Fetch;
 use super::commit::Delivered;
 use super::follow::Following;
-use super::{Control, Logger, Quorum, Record, SessionName, Stage, State};
+use super::{Control, Logger, Prefix, Quorum, Record, SessionName, Stage, State};
 use crate::stream::control::RoundId;
 
 /// A logger that owes something for so long is struck out.
@@ -41,13 +41,13 @@ pub(super) struct Round {
 #[derive(Debug)]
 pub(super) struct Participant {
     pub(super) name: String,
-    /// The length of its journal at the beginning of the round.
-    pub(super) length: u64,
+    /// Its journal at the beginning of the round.
+    pub(super) begun: Prefix,
     pub(super) synced: bool,
     /// Up to which index everything is on its disk.
     pub(super) durable: u64,
-    /// The length of its journal then.
-    pub(super) position: u64,
+    /// Its journal then.
+    pub(super) journal: Prefix,
 }
 
 impl Round {
@@ -64,6 +64,7 @@ impl Logger {
         self.follow.what = Following::Nothing;
         self.round = None;
         self.states.clear();
+        self.synced_marks.clear();
         self.anchors.clear();
         self.fetches.clear();
         self.serves.clear();
@@ -86,6 +87,7 @@ impl Logger {
             hash: self.journal.hash(),
             entry_bytes: self.journal.entry_bytes(),
             second: self.second,
+            list: self.config.list_hash(),
         };
         self.multicast(Control::State {
             round: self.round_id(),
@@ -116,8 +118,8 @@ impl Logger {
             Control::Durable {
                 round,
                 index,
-                position,
-            } if is_current(round) => self.handle_durable(sender, index, position),
+                prefix,
+            } if is_current(round) => self.handle_durable(sender, index, prefix),
             Control::Alive { round } if is_current(round) && self.stage == Stage::Sync => {
                 self.waiting.remove(sender);
             }
@@ -153,21 +155,20 @@ impl Logger {
 
     /// All states are here: what follows from them is the same for everybody.
     fn decide(&mut self, now: Duration) {
-        let mut names = BTreeMap::new();
-        for (session, state) in &self.states {
-            if self.config.loggers.contains(&state.name) {
-                names.entry(&state.name).or_insert((session, state));
-            }
-        }
+        let names = self.find_misfits();
+        let states = names
+            .values()
+            .map(|session| (session, &self.states[session]));
+        let states: Vec<(&SessionName, &State)> = states.collect();
         let majority = self.config.quorum == Quorum::Majority;
         let enough = |count: usize| !majority || count * 2 > self.config.loggers.len();
         let rank = |state: &State| (state.last_term, state.length);
         // Of equals the first one, which is the last one of the reversed order.
-        let best = names
-            .values()
+        let best = states
+            .iter()
             .rev()
             .max_by_key(|(_, state)| rank(state))
-            .filter(|_| enough(names.len()));
+            .filter(|_| enough(states.len()));
         let Some(&(best, best_state)) = best else {
             self.stage = Stage::Wait;
             return;
@@ -177,17 +178,21 @@ impl Logger {
                 || best_state.entry_bytes.saturating_sub(state.entry_bytes)
                     <= self.config.learn_bytes
         };
-        let near_count = names.values().filter(|(_, state)| near(state)).count();
-        let participants = names
-            .values()
+        let near_count = states.iter().filter(|(_, state)| near(state)).count();
+        let participants = states
+            .iter()
             .filter(|(_, state)| near(state) || !enough(near_count))
             .map(|(session, state)| {
+                let journal = Prefix {
+                    length: state.length,
+                    hash: state.hash,
+                };
                 let participant = Participant {
                     name: state.name.clone(),
-                    length: state.length,
+                    begun: journal,
                     synced: false,
                     durable: 0,
-                    position: state.length,
+                    journal,
                 };
                 ((*session).clone(), participant)
             })
@@ -237,14 +242,10 @@ impl Logger {
     }
 
     /// Whether this logger is on the list, and no other one has its name.
-    fn is_alone(&mut self) -> bool {
-        let name = &self.config.name;
-        let taken = |round: &Round| round.participants.values().any(|other| other.name == *name);
-        if self.round.as_ref().is_some_and(taken) {
-            self.counts.names_taken += 1;
-            return false;
-        }
-        self.config.loggers.contains(name)
+    fn is_alone(&self) -> bool {
+        let own = &self.session;
+        let alone = !self.misfits.iter().any(|(_, _, session)| session == own);
+        alone && self.config.loggers.contains(&self.config.name)
     }
 
     /// Says that the own journal is the best one, once it is, on disk.

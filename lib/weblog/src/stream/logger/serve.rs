@@ -42,7 +42,7 @@ impl Serve {
             return false;
         }
         let wanted = match record {
-            Record::Base(_) | Record::Known { .. } => self.with_base,
+            Record::Base(_) | Record::Known { .. } | Record::Forgotten(_) => self.with_base,
             _ => reached && position < self.until,
         };
         if !wanted {
@@ -68,8 +68,8 @@ impl Logger {
         let position = if with_base { first } else { position };
         self.serves.remove(sender);
         if position < first {
-            let position = first;
-            return self.send(sender, Control::Gone { id, position });
+            let prefix = self.journal.removed();
+            return self.send(sender, Control::Gone { id, prefix });
         }
         let Some(stretch) = self.journal.stretch(position) else {
             return self.send(sender, Control::Mismatch { id });

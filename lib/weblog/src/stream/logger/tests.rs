@@ -147,6 +147,83 @@ fn a_silent_logger_is_struck_out_and_the_rest_goes_on() {
     assert!(!logger.is_open());
 }
 
+/// Tells a logger, which is in the group with these, what each of them says of itself.
+fn hear_states(logger: &mut Logger, states: &[(&[u8], &str, &LoggerConfig)]) {
+    let members: Vec<&[u8]> = states.iter().map(|(session, ..)| *session).collect();
+    join(logger, &members);
+    let own = own_state_of(logger, &mut Vec::new());
+    let round = logger.round_id();
+    for (session, name, config) in states {
+        let state = State {
+            name: (*name).to_owned(),
+            list: config.list_hash(),
+            ..own.clone()
+        };
+        let record = Control::State { round, state };
+        logger.handle_control(Duration::ZERO, session, &record.encode());
+    }
+}
+
+#[test]
+fn a_name_counts_once_and_every_logger_sees_who_has_it_too() {
+    let mut logger = logger(Quorum::None);
+    let config = logger.config.clone();
+    hear_states(
+        &mut logger,
+        &[
+            (SELF, "a", &config),
+            (OTHER, "b", &config),
+            (THIRD, "b", &config),
+        ],
+    );
+    assert_eq!(logger.participants(), ["a", "b"]);
+    let third = (Misfit::NameTaken, "b".to_owned(), THIRD.into());
+    assert_eq!(logger.take_misfits(), [third]);
+    assert_eq!(logger.take_misfits(), []);
+}
+
+#[test]
+fn of_loggers_with_two_lists_one_part_waits() {
+    let own = |quorum| logger(quorum).config;
+    let mut longer = own(Quorum::None);
+    longer.loggers.push("d".to_owned());
+    // The order of the names does not matter.
+    let mut turned = own(Quorum::None);
+    turned.loggers.reverse();
+    for (second, third, taking_part) in [
+        (&turned, &longer, &["a", "b"][..]),
+        (&longer, &longer, &[]),
+        (&own(Quorum::Majority), &own(Quorum::None), &["a", "c"]),
+    ] {
+        let mut logger = logger(Quorum::None);
+        let config = logger.config.clone();
+        let states = [
+            (SELF, "a", &config),
+            (OTHER, "b", second),
+            (THIRD, "c", third),
+        ];
+        hear_states(&mut logger, &states);
+        assert_eq!(logger.participants(), taking_part);
+        let differ = logger.take_misfits().into_iter().map(|(misfit, name, _)| {
+            assert_eq!(misfit, Misfit::OtherList);
+            name
+        });
+        let differ: Vec<String> = differ.collect();
+        let expected = ["b", "c"]
+            .into_iter()
+            .filter(|name| !taking_part.contains(name));
+        assert_eq!(differ, expected.collect::<Vec<_>>());
+    }
+    // Of two, each alone with its list, both see the same one as the one that waits.
+    let open = [own(Quorum::None), longer.clone()].map(|config| {
+        let mut logger = Logger::new(config);
+        let (one, other) = (own(Quorum::None), &longer);
+        hear_states(&mut logger, &[(SELF, "a", &one), (OTHER, "b", other)]);
+        logger.participants().len()
+    });
+    assert_eq!(open.iter().sum::<usize>(), 1, "{open:?}");
+}
+
 #[test]
 fn records_of_any_content_do_no_harm() {
     let mut state = 1_u64;
@@ -170,6 +247,10 @@ fn records_of_any_content_do_no_harm() {
             let extreme = [0, 1, 2, u64::MAX - 1, u64::MAX];
             let mut number = || extreme[random(5) as usize];
             let numbers = [number(), number(), number()];
+            let prefix = Prefix {
+                length: numbers[0],
+                hash: numbers[1],
+            };
             let id = logger.next_fetch;
             let record = match random(17) {
                 0 => Control::State {
@@ -182,6 +263,7 @@ fn records_of_any_content_do_no_harm() {
                         hash: numbers[0],
                         entry_bytes: numbers[1],
                         second: numbers[2],
+                        list: [logger.config.list_hash(), numbers[0]][usize::from(numbers[2] == 0)],
                     },
                 },
                 1 => Control::Synced {
@@ -192,7 +274,7 @@ fn records_of_any_content_do_no_harm() {
                 3 => Control::Durable {
                     round,
                     index: numbers[0],
-                    position: numbers[1],
+                    prefix,
                 },
                 4 => Control::Strike {
                     round,
@@ -217,10 +299,7 @@ fn records_of_any_content_do_no_harm() {
                     position: numbers[0],
                 },
                 9 => Control::Mismatch { id },
-                12 => Control::Gone {
-                    id,
-                    position: numbers[0],
-                },
+                12 => Control::Gone { id, prefix },
                 13 => Control::More {
                     id: numbers[0] as u32,
                     offset: numbers[1],
@@ -378,4 +457,48 @@ fn a_clock_that_is_far_off_does_not_count_and_time_never_goes_back() {
     assert_eq!(tick(&mut logger, SELF, 1_002), 1_002);
     assert_eq!(tick(&mut logger, THIRD, 1_002), 1_002);
     assert_eq!(tick(&mut logger, SELF, 10), 1_002, "never back");
+}
+
+#[test]
+fn a_tick_tells_what_was_on_disk_at_the_last_sync_however_fast_lines_come() {
+    for quorum in [Quorum::None, Quorum::Majority] {
+        let mut logger = logger(quorum);
+        let state = own_state(&mut logger, &mut Vec::new());
+        other_joins_in(&mut logger, &state);
+        let round = logger.round_id();
+        let hash = logger.journal.hash();
+        let synced = Control::Synced { round, hash };
+        logger.handle_control(Duration::ZERO, OTHER, &synced.encode());
+        settle(&mut logger, Duration::ZERO);
+        assert!(logger.is_open());
+        logger.handle_control(Duration::ZERO, PUBLISHER, &header(1, 0));
+        let line = Bytes::from_static(b"line\n");
+        logger.handle_data(Duration::ZERO, PUBLISHER, 0, &line);
+        let mut told = None;
+        for step in 1..10 {
+            let now = Duration::from_millis(u64::from(step) * 500);
+            // The next line is here before the last one is on disk.
+            logger.handle_data(now, PUBLISHER, step * 5, &line);
+            let durable = Control::Durable {
+                round,
+                index: logger.round.as_ref().unwrap().index,
+                prefix: logger.journal.whole(),
+            };
+            for sender in [OTHER, SELF] {
+                logger.handle_control(now, sender, &durable.encode());
+            }
+            logger.handle_synced(now);
+            assert!(logger.needed_bytes > logger.synced_bytes);
+            logger.handle_timeout(now);
+            while let Some(action) = logger.poll_action() {
+                if let LoggerAction::Control(data) = action
+                    && let Some(Control::Tick { marks, .. }) = Control::decode(&data)
+                {
+                    told = marks.into_iter().find(|(name, _)| name == "b");
+                }
+            }
+        }
+        let (_, position) = told.expect("marks in a tick");
+        assert!(position >= 3, "{quorum:?}: {position}");
+    }
 }

@@ -39,12 +39,12 @@ impl Logger {
             return;
         }
         self.tick_at = now + TICK_INTERVAL;
+        self.keep_marks(0);
+        if self.synced_bytes >= self.needed_bytes {
+            self.synced_marks = self.own_marks();
+        }
         // What is not on disk yet is told with a later tick.
-        let on_disk = self.synced_bytes >= self.needed_bytes;
-        let marks = match on_disk {
-            true => self.own_marks(),
-            false => Marks::new(),
-        };
+        let marks = self.synced_marks.clone();
         self.multicast(Control::Tick {
             round: self.round_id(),
             second: self.second,
@@ -52,14 +52,17 @@ impl Logger {
         });
     }
 
-    fn own_marks(&self) -> Marks {
+    /// How far this journal has those of the others.
+    pub(super) fn own_marks(&self) -> Marks {
         let others = self.config.loggers.iter();
         let others = others.filter(|name| **name != self.config.name);
         others
             .map(|name| {
                 let position = match self.config.quorum {
                     Quorum::Majority => self.journal.commit(),
-                    Quorum::None => self.journal.mark(name),
+                    // Whose journal may be a new one has nothing here yet.
+                    Quorum::None if self.is_to_be_checked(name) => 0,
+                    Quorum::None => self.journal.mark(name).length,
                 };
                 (name.clone(), position)
             })
@@ -77,6 +80,9 @@ impl Logger {
         let name = participant.name.clone();
         round.clocks.insert(sender.into(), second);
         if !marks.is_empty() {
+            if self.journal.is_forgotten(&name) {
+                self.append(&Record::Heard(name.clone()));
+            }
             self.peer_marks.insert(name, marks);
         }
     }
@@ -109,9 +115,7 @@ impl Logger {
         let own = &self.config.name;
         let others = self.config.loggers.iter();
         // One that was given up counts when it is heard again.
-        let counts =
-            |name: &String| !self.journal.is_forgotten(name) || self.peer_marks.contains_key(name);
-        let others = others.filter(|name| *name != own && counts(name));
+        let others = others.filter(|name| *name != own && !self.journal.is_forgotten(name));
         let passed = |name: &String| {
             let marks = self.peer_marks.get(name)?;
             let mark = marks.iter().find(|(of, _)| of == own)?;

@@ -58,7 +58,8 @@ impl World {
         self.forgotten.insert(lost);
         self.act(self.publishers.len() + speaker);
         // With a majority a vote would be lost with the disk.
-        if self.scenario.quorum == Quorum::None && self.random.one_in(2) {
+        let none = self.scenario.quorum == Quorum::None;
+        if none && self.random.one_in(2) && self.stands_elsewhere(lost) {
             self.kill_logger(lost, "disk lost");
             let host = &mut self.loggers[lost];
             host.disk = Disk::default();

@@ -122,16 +122,43 @@ impl World {
         }
     }
 
+    fn read_again(&self, host: &LoggerHost, disk: &[u8]) -> Journal {
+        let mut journal = Journal::new(self.scenario.quorum == Quorum::Majority);
+        journal.begin_at(host.begin);
+        journal.replay(&Bytes::copy_from_slice(&disk[host.begin as usize..]));
+        journal
+    }
+
+    /// Whether a logger's disk has no lines that are on no other one: with those nobody promises
+    /// anything should it be lost.
+    pub(super) fn stands_elsewhere(&self, index: usize) -> bool {
+        let lost = &self.loggers[index];
+        let lost = self.read_again(lost, lost.disk.bytes());
+        let others = self.loggers.iter().enumerate();
+        let others = others.filter(|(other, _)| *other != index);
+        let others = others.map(|(_, host)| self.read_again(host, host.disk.synced()));
+        let others: Vec<Journal> = others.collect();
+        self.publishers.iter().all(|host| {
+            let mut nowhere = vec![(0, host.spool.len() as u64)];
+            for journal in &others {
+                nowhere = nowhere
+                    .into_iter()
+                    .flat_map(|(start, end)| journal.missing(host.stream, start, end))
+                    .collect();
+            }
+            nowhere
+                .into_iter()
+                .all(|(start, end)| lost.missing(host.stream, start, end) == [(start, end)])
+        })
+    }
+
     /// What is acknowledged is on the disks, not only in the caches, that have to have it.
     pub(super) fn judge_acknowledged(&mut self, process: usize, end: u64) {
         let stream = self.publishers[process].stream;
         let mut whole = 0;
         let mut nowhere = vec![(0, end)];
         for host in &self.loggers {
-            let mut journal = Journal::new(self.scenario.quorum == Quorum::Majority);
-            journal.begin_at(host.begin);
-            let synced = &host.disk.synced()[host.begin as usize..];
-            journal.replay(&Bytes::copy_from_slice(synced));
+            let journal = self.read_again(host, host.disk.synced());
             whole += usize::from(journal.missing(stream, 0, end).is_empty());
             nowhere = nowhere
                 .into_iter()

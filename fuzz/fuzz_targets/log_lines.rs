@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use weblog::format::{Field, Format, Parser};
+use weblog::format::{Clock, Field, Format, Parser};
 use weblog::stream::{Assembler, Cutter, Limits};
 
 static PARSERS: LazyLock<Vec<Parser>> = LazyLock::new(|| {
@@ -61,6 +61,24 @@ fn travel(input: &[u8], limits: Limits) {
     );
 }
 
+/// The first line describes all of them.
+fn describe(input: &[u8]) {
+    let mut lines = input.split_inclusive(|&byte| byte == b'\n');
+    let description = lines.next().unwrap_or_default().trim_ascii_end();
+    let Ok(format) = Format::parse(&String::from_utf8_lossy(description)) else {
+        return;
+    };
+    let parser = Parser::new(&format, &[Field::Time, Field::Host, Field::Status]);
+    let mut clock = Clock::default();
+    for line in lines {
+        if let Ok(fields) = parser.parse(line)
+            && let Some(time) = fields.get(0)
+        {
+            let _ = clock.read(&time);
+        }
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
     for line in input.split_inclusive(|&byte| byte == b'\n') {
         for parser in PARSERS.iter() {
@@ -72,7 +90,7 @@ fuzz_target!(|input: &[u8]| {
             }
         }
     }
-    let _ = Format::parse(&String::from_utf8_lossy(input));
+    describe(input);
     travel(input, Limits::BATCHED);
     // Long enough to be cut into several messages, and no longer than a line may be.
     if let Some(&times) = input.first().filter(|&&byte| byte >= 240) {

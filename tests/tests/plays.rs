@@ -81,6 +81,16 @@ fn mistakes() {
 }
 
 #[test]
+fn inputs() {
+    tests::play("inputs.sh");
+}
+
+#[test]
+fn segments_gone() {
+    tests::play("segments-gone.sh");
+}
+
+#[test]
 fn times() {
     tests::play("times.sh");
 }

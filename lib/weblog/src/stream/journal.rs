@@ -90,6 +90,8 @@ pub(super) struct Journal {
     /// Segments that the file may begin with: offset, and the count of entries before it. The first
     /// is the one it does begin with.
     segments: VecDeque<(u64, u64)>,
+    /// A segment of which only the beginning of its head is here, or was when a crash came.
+    head: Option<(u64, u64)>,
     /// Offset of the end of the file.
     file_bytes: u64,
     /// Length of all entries' records.
@@ -122,6 +124,7 @@ impl Journal {
                 at: 0,
             }]),
             segments: VecDeque::from([(0, 0)]),
+            head: None,
             file_bytes: 0,
             entry_bytes: 0,
             commit: 0,
@@ -161,6 +164,7 @@ impl Journal {
                 self.forgotten.remove(name);
             }
             Record::Base(base) => self.apply_base(base),
+            Record::HeadEnd => self.segments.extend(self.head.take()),
             Record::Known { stream, ranges } => self.streams.know(*stream, ranges),
             _ => {}
         }
@@ -255,13 +259,15 @@ impl Journal {
             self.commit = base.position;
             self.points.clear();
             self.segments.clear();
+            self.segments.push_back((at, self.length));
+        } else {
+            self.head = Some((at, self.length));
         }
         self.points.push_back(Point {
             position: self.length,
             hash: self.hash,
             at,
         });
-        self.segments.push_back((at, self.length));
     }
 
     /// Takes entries back; `end` is the offset where the next record begins.
@@ -381,6 +387,7 @@ impl Journal {
             .chain(marks)
             .chain(forgotten)
             .chain(known)
+            .chain([Record::HeadEnd])
             .collect()
     }
 

@@ -64,6 +64,8 @@ pub(in super::super) enum Record {
     /// Note, at the beginning of a segment: what the entries before it come to. The journal may
     /// begin here; `Promise`, `Mark`s and `Known`s follow.
     Base(Base),
+    /// Note: all that a segment begins with is here; without it, it is no place to begin.
+    HeadEnd,
     /// Note: what there is of a stream.
     Known {
         stream: StreamId,
@@ -131,6 +133,7 @@ impl Record {
             | Record::Forgotten(_)
             | Record::Heard(_)
             | Record::Base(_)
+            | Record::HeadEnd
             | Record::Known { .. } => false,
         }
     }
@@ -149,6 +152,7 @@ impl Record {
             Record::Forget(_) => 10,
             Record::Base(_) => 11,
             Record::Known { .. } => 12,
+            Record::HeadEnd => 16,
             Record::Forgotten(_) => 13,
             Record::Heard(_) => 14,
             Record::Missed(_) => 15,
@@ -183,6 +187,7 @@ impl Record {
                 out.extend_from_slice(&stream.0);
                 write_numbers(out, &[*start, *end, *lines]);
             }
+            Record::HeadEnd => {}
             Record::Forget(name) | Record::Forgotten(name) | Record::Heard(name) => {
                 out.extend_from_slice(name.as_bytes());
             }
@@ -275,6 +280,7 @@ impl Record {
                 gap_bytes: read_number(data)?,
             }),
             12 => read_known(data)?,
+            16 => data.is_empty().then_some(Record::HeadEnd)?,
             13 => Record::Forgotten(read_name(data)?),
             14 => Record::Heard(read_name(data)?),
             15 => Record::Missed(read_number(data)?),

@@ -32,6 +32,7 @@ fn every_kind() -> Vec<Record> {
         Record::Missed(5),
         Record::Commit(2),
         Record::Truncate(3),
+        Record::HeadEnd,
         Record::Mark {
             peer: "b".to_owned(),
             prefix: Prefix { length: 9, hash: 8 },
@@ -152,6 +153,32 @@ fn bytes_of_another_place_are_no_record() {
             if let Some(record) = Record::from_body(body.clone().into()) {
                 assert_eq!(record.to_body(), body);
             }
+        }
+    }
+}
+
+#[test]
+fn a_segment_of_whose_head_a_crash_has_left_a_part_is_no_place_to_begin() {
+    let mut journal = Journal::new(true);
+    let mut file = Vec::new();
+    for record in every_kind() {
+        file.extend(journal.append(&record));
+    }
+    while !journal.wants_segment() {
+        file.extend(journal.append(&batch(8, &[b'x'; 1000])));
+    }
+    file.extend(journal.append(&Record::Commit(journal.length())));
+    let head: Vec<Record> = journal.segment_head();
+    let begin = file.len() as u64;
+    for count in 0..=head.len() {
+        let mut replayed = Journal::new(true);
+        replayed.replay(&Bytes::copy_from_slice(&file));
+        let whole = count == head.len();
+        assert_eq!(replayed.wants_segment(), !whole, "{count} records");
+        let length = replayed.length();
+        assert_eq!(replayed.remove_before(length) == begin, whole);
+        if let Some(record) = head.get(count) {
+            file.extend(journal.append(record));
         }
     }
 }

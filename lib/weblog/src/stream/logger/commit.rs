@@ -1,5 +1,8 @@
 //! An open round: from messages to entries, from entries on all disks to acknowledgements.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! The list of loggers: who of those that are there counts as which of its names.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::{Logger, LoggerConfig, Quorum, SessionName, State};

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::*;
 use crate::stream::{Entry, Publisher, StretchReader};
 
-const SELF: &[u8] = b"#=a#host";
-const OTHER: &[u8] = b"#=b#host";
-const THIRD: &[u8] = b"#=c#host";
-const PUBLISHER: &[u8] = b"#~p#host";
+pub(super) const SELF: &[u8] = b"#=a#host";
+pub(super) const OTHER: &[u8] = b"#=b#host";
+pub(super) const THIRD: &[u8] = b"#=c#host";
+pub(super) const PUBLISHER: &[u8] = b"#~p#host";
 
-fn logger(quorum: Quorum) -> Logger {
+pub(super) fn logger(quorum: Quorum) -> Logger {
     Logger::new(LoggerConfig {
         name: "a".to_owned(),
         loggers: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()],
@@ -25,7 +25,7 @@ fn logger(quorum: Quorum) -> Logger {
 
 /// Lets the logger hear its own records, and its disk be fast, until nothing is left to do; gives
 /// what it acknowledged.
-fn settle(logger: &mut Logger, now: Duration) -> Vec<(StreamId, u64)> {
+pub(super) fn settle(logger: &mut Logger, now: Duration) -> Vec<(StreamId, u64)> {
     settle_into(logger, now, &mut Vec::new())
 }
 
@@ -64,13 +64,13 @@ fn texts(file: &[u8], logger: &Logger) -> Vec<String> {
     texts
 }
 
-fn join(logger: &mut Logger, members: &[&[u8]]) {
+pub(super) fn join(logger: &mut Logger, members: &[&[u8]]) {
     let members: Vec<SessionName> = members.iter().map(|&member| member.into()).collect();
     logger.handle_connected(SELF);
     logger.handle_membership(Duration::ZERO, ViewId([1; 12]), &members, true);
 }
 
-fn header(stream: u8, offset: u64) -> Bytes {
+pub(super) fn header(stream: u8, offset: u64) -> Bytes {
     let stream = StreamId([stream; 16]);
     Control::Header { stream, offset }.encode()
 }
@@ -145,83 +145,6 @@ fn a_silent_logger_is_struck_out_and_the_rest_goes_on() {
     logger.handle_control(round::SILENCE, OTHER, &rejoin.encode());
     settle(&mut logger, round::SILENCE);
     assert!(!logger.is_open());
-}
-
-/// Tells a logger, which is in the group with these, what each of them says of itself.
-fn hear_states(logger: &mut Logger, states: &[(&[u8], &str, &LoggerConfig)]) {
-    let members: Vec<&[u8]> = states.iter().map(|(session, ..)| *session).collect();
-    join(logger, &members);
-    let own = own_state_of(logger, &mut Vec::new());
-    let round = logger.round_id();
-    for (session, name, config) in states {
-        let state = State {
-            name: (*name).to_owned(),
-            list: config.list_hash(),
-            ..own.clone()
-        };
-        let record = Control::State { round, state };
-        logger.handle_control(Duration::ZERO, session, &record.encode());
-    }
-}
-
-#[test]
-fn a_name_counts_once_and_every_logger_sees_who_has_it_too() {
-    let mut logger = logger(Quorum::None);
-    let config = logger.config.clone();
-    hear_states(
-        &mut logger,
-        &[
-            (SELF, "a", &config),
-            (OTHER, "b", &config),
-            (THIRD, "b", &config),
-        ],
-    );
-    assert_eq!(logger.participants(), ["a", "b"]);
-    let third = (Misfit::NameTaken, "b".to_owned(), THIRD.into());
-    assert_eq!(logger.take_misfits(), [third]);
-    assert_eq!(logger.take_misfits(), []);
-}
-
-#[test]
-fn of_loggers_with_two_lists_one_part_waits() {
-    let own = |quorum| logger(quorum).config;
-    let mut longer = own(Quorum::None);
-    longer.loggers.push("d".to_owned());
-    // The order of the names does not matter.
-    let mut turned = own(Quorum::None);
-    turned.loggers.reverse();
-    for (second, third, taking_part) in [
-        (&turned, &longer, &["a", "b"][..]),
-        (&longer, &longer, &[]),
-        (&own(Quorum::Majority), &own(Quorum::None), &["a", "c"]),
-    ] {
-        let mut logger = logger(Quorum::None);
-        let config = logger.config.clone();
-        let states = [
-            (SELF, "a", &config),
-            (OTHER, "b", second),
-            (THIRD, "c", third),
-        ];
-        hear_states(&mut logger, &states);
-        assert_eq!(logger.participants(), taking_part);
-        let differ = logger.take_misfits().into_iter().map(|(misfit, name, _)| {
-            assert_eq!(misfit, Misfit::OtherList);
-            name
-        });
-        let differ: Vec<String> = differ.collect();
-        let expected = ["b", "c"]
-            .into_iter()
-            .filter(|name| !taking_part.contains(name));
-        assert_eq!(differ, expected.collect::<Vec<_>>());
-    }
-    // Of two, each alone with its list, both see the same one as the one that waits.
-    let open = [own(Quorum::None), longer.clone()].map(|config| {
-        let mut logger = Logger::new(config);
-        let (one, other) = (own(Quorum::None), &longer);
-        hear_states(&mut logger, &[(SELF, "a", &one), (OTHER, "b", other)]);
-        logger.participants().len()
-    });
-    assert_eq!(open.iter().sum::<usize>(), 1, "{open:?}");
 }
 
 #[test]
@@ -346,7 +269,7 @@ fn own_state(logger: &mut Logger, file: &mut Vec<u8>) -> State {
     own_state_of(logger, file)
 }
 
-fn own_state_of(logger: &mut Logger, file: &mut Vec<u8>) -> State {
+pub(super) fn own_state_of(logger: &mut Logger, file: &mut Vec<u8>) -> State {
     let mut state = None;
     while let Some(action) = logger.poll_action() {
         match action {
@@ -501,4 +424,58 @@ fn a_tick_tells_what_was_on_disk_at_the_last_sync_however_fast_lines_come() {
         let (_, position) = told.expect("marks in a tick");
         assert!(position >= 3, "{quorum:?}: {position}");
     }
+}
+
+#[test]
+fn a_journal_whose_committed_entries_are_not_those_of_the_others_takes_no_part() {
+    let mut logger = logger(Quorum::Majority);
+    let state = own_state(&mut logger, &mut Vec::new());
+    other_joins_in(&mut logger, &state);
+    let (round, hash) = (logger.round_id(), logger.journal.hash());
+    let synced = Control::Synced { round, hash };
+    logger.handle_control(Duration::ZERO, OTHER, &synced.encode());
+    settle(&mut logger, Duration::ZERO);
+    let durable = Control::Durable {
+        round,
+        index: 1,
+        prefix: logger.journal.whole(),
+    };
+    logger.handle_control(Duration::ZERO, OTHER, &durable.encode());
+    settle(&mut logger, Duration::ZERO);
+    assert_eq!((logger.position(), logger.committed()), (1, 1));
+    // The other one has as much, and more, and another hash of it.
+    let own = own_state(&mut logger, &mut Vec::new());
+    let round = logger.round_id();
+    let other = State {
+        name: "b".to_owned(),
+        last_term: own.last_term + 1,
+        length: 7,
+        hash: own.hash ^ 1,
+        ..own.clone()
+    };
+    for (sender, state) in [(SELF, own), (OTHER, other)] {
+        let record = Control::State { round, state };
+        logger.handle_control(Duration::ZERO, sender, &record.encode());
+    }
+    let asked = std::iter::from_fn(|| logger.poll_action()).find_map(|action| match action {
+        LoggerAction::Send { data, .. } => Control::decode(&data),
+        _ => None,
+    });
+    let Some(Control::Fetch {
+        id,
+        position: 1,
+        hash: Some(asked),
+    }) = asked
+    else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(asked, logger.journal.hash());
+    let mismatch = Control::Mismatch { id };
+    logger.handle_private(Duration::ZERO, OTHER, &mismatch.encode());
+    assert!(logger.is_unfit() && logger.counts().diverged == 1);
+    assert_eq!(
+        logger.position(),
+        1,
+        "nothing that is committed is taken back"
+    );
 }

@@ -177,15 +177,22 @@ impl World {
         }
     }
 
+    /// How many bytes the publishers have given up.
+    fn given_up_bytes(&self) -> u64 {
+        let gaps = self.publishers.iter().flat_map(|host| &host.gaps);
+        gaps.map(|gap| gap.end - gap.start).sum()
+    }
+
     /// Whether all is written, and nothing is on its way.
     pub(super) fn is_done(&self) -> bool {
         let lines = self.publishers.iter().flat_map(|host| &host.lines);
         let total: usize = lines.map(|line| line.len() + 1).sum();
         let drained = self.publishers.iter().all(PublisherHost::is_drained);
         let complete = self.loggers.iter().enumerate().all(|(index, host)| {
-            let open = host.machine.as_ref().is_some_and(Logger::is_open);
-            let given_up = self.forgotten.contains(&index);
-            given_up || open && host.output.iter().map(Bytes::len).sum::<usize>() >= total
+            let logger = host.machine.as_ref().filter(|logger| logger.is_open());
+            let gaps = logger.is_some_and(|logger| logger.gap_bytes() >= self.given_up_bytes());
+            let lines = host.output.iter().map(Bytes::len).sum::<usize>();
+            self.forgotten.contains(&index) || gaps && lines >= total
         });
         let quiet = (0..self.presences.len()).all(|process| !self.bus.has_mail(process));
         drained && complete && quiet
@@ -219,11 +226,7 @@ impl World {
                 .keys()
                 .filter(|line| !expected.contains(**line))
                 .count();
-            let given_up: u64 = self
-                .publishers
-                .iter()
-                .flat_map(|host| host.gaps.iter().map(|gap| gap.end - gap.start))
-                .sum();
+            let given_up = self.given_up_bytes();
             let on_record = self.loggers[index].machine.as_ref().map(Logger::gap_bytes);
             if on_record != Some(given_up) {
                 return self.fail(format!(

@@ -3,6 +3,7 @@ healing with `later`, and returns what it did; None if there is nothing to harm 
 
 import signal
 
+from burial import Burial
 from cluster import Process
 
 HOUR = 3600
@@ -158,6 +159,17 @@ def clock(torture):
     return f"clock of host{host.number} {seconds:+d} s"
 
 
+def forget(torture):
+    """A logger's disk is lost: it is given up, and comes back as a new one."""
+    victim = pick(torture, torture.loggers[1:], Process.ready)
+    if victim is None or torture.burying:
+        return None
+    burial = Burial(torture, victim)
+    victim.kill()
+    burial.begin()
+    return f"kill -9 {victim.name}, for good"
+
+
 def hang_up(torture):
     victim = pick(torture, torture.loggers, Process.ready)
     if victim is None:
@@ -207,4 +219,5 @@ KINDS = {
     "full spool": full("spool", lambda torture: torture.hosts),
     "clock an hour off": clock,
     "HUP logger": hang_up,
+    "forget logger": forget,
 }

@@ -93,6 +93,22 @@ class Once(unittest.TestCase):
         self.assertEqual(self.kinds(self.log + [b"\n"]), ["torn"])
 
 
+class Lack(unittest.TestCase):
+    def test_only_what_nobody_has_promised_may_be_lacking(self):
+        log = [line[:-1] for line in numbered([b"p1"], 50)]
+        for lacking, dropped, right in (
+            (range(1, 4), 0, True),
+            (range(3, 6), 0, False),
+            ((1, 2, 9), 1, True),
+            ((1, 9), 2, True),
+            ((9,), 0, False),
+        ):
+            rest = [line for line in log if lines.parse(line)[1] not in lacking]
+            may_lack = lambda publisher, sequence: sequence <= 4
+            found, _ = check.once(rest, {b"p1": 50}, True, {b"p1": dropped}, may_lack)
+            self.assertEqual(found == [], right, (lacking, dropped, found))
+
+
 class Same(unittest.TestCase):
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -133,6 +149,31 @@ class Same(unittest.TestCase):
     def test_any_pair_of_three_is_compared(self):
         logs = [self.log("a", b"1\n2\n"), self.log("b", b"1\n"), self.log("c", b"1\n9\n")]
         self.assertEqual(self.found(*logs), 1)
+
+    def test_a_new_log_begins_within_an_old_one(self):
+        old = check.Log(self.log("a", b"1\n2\n3\n", b"4\n5\n"))
+        for name, files, right in (
+            ("b", [b"2\n3\n", b"4\n"], True),
+            ("c", [b"3\n", b"4\n5\n"], True),
+            ("d", [b"1\n2\n3\n", b"4\n5\n"], True),
+            ("e", [], True),
+            ("f", [b"2\n", b"4\n"], False),
+            ("g", [b"3\n2\n"], False),
+            ("h", [b"2\n3\n", b"5\n"], False),
+            ("i", [b"2\n3\n4\n"], False),
+            ("j", [b"9\n"], False),
+        ):
+            new = check.Log(self.log(name, *files), newborn=True)
+            for pair in ((old, new), (new, old)):
+                self.assertEqual(check.Compared().compare(*pair) is None, right, name)
+
+    def test_the_next_new_log_may_begin_elsewhere(self):
+        compared = check.Compared()
+        old = check.Log(self.log("a", b"1\n2\n3\n"))
+        for text in (b"2\n", b"3\n"):
+            new = check.Log(self.log("b", text), newborn=True)
+            self.assertIsNone(compared.compare(old, new))
+            compared.forget(self.scratch / "b")
 
     def test_what_grows_is_compared_on(self):
         compared = check.Compared()

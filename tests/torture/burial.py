@@ -1,0 +1,108 @@
+"""A logger whose disk is lost: it is given up, its directory goes, and a new one takes its name."""
+
+import json
+import re
+import shutil
+import subprocess
+
+# How long after a word that may or may not have been put in order it is said again.
+PATIENCE_SECONDS = 10
+# At most so much of a lost journal's end is looked at for lines that stood nowhere else.
+TAIL_BYTES = 64 << 20
+ASK_TIMEOUT = 5
+NAMED = re.compile(rb"(h\d+[gd]\d+) (\d+) ")
+
+
+class Burial:
+    """From the kill to the new start. The first logger of the list is the one that speaks, and is
+    never given up itself, so that its files are whole."""
+
+    def __init__(self, torture, victim):
+        self.torture = torture
+        self.victim = victim
+        self.name = victim.name.removeprefix("logger-")
+        self.speaker = torture.loggers[0]
+        self.before = on_record(self.speaker.host)
+        self.asked = None
+
+    def begin(self):
+        self.torture.burying = self
+        self.torture.later(0.2, f"forget {self.name}", self.ask)
+
+    def ask(self):
+        """Says it until it is not refused."""
+        if self.speaker.eligible() and self.say():
+            self.asked = self.torture.seconds()
+            self.torture.later(0.2, f"is {self.name} forgotten?", self.look)
+        else:
+            self.torture.later(0.3, f"forget {self.name}", self.ask)
+
+    def say(self):
+        """Whether the logger may have been given up: only a plain no is none."""
+        config = self.speaker.host.directory / "spreadlogd.conf"
+        argv = [self.torture.bin / "spreadlogd", "-c", config, "forget", self.name]
+        try:
+            return subprocess.run(argv, capture_output=True, timeout=ASK_TIMEOUT).returncode != 1
+        except subprocess.TimeoutExpired:
+            return True
+
+    def look(self):
+        """The record has to stand in the journals before the new logger may come."""
+        if on_record(self.speaker.host) > self.before:
+            self.bury()
+        elif self.torture.seconds() > self.asked + PATIENCE_SECONDS:
+            self.ask()
+        else:
+            self.torture.later(0.3, f"is {self.name} forgotten?", self.look)
+
+    def bury(self):
+        torture, host = self.torture, self.victim.host
+        if not torture.majority:
+            # What it has accepted alone is lost with it.
+            torture.lost_with_disks |= tail(host) - tail(self.speaker.host)
+        for disk in ("state", "logs"):
+            for path in (host.directory / disk).iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        everybody = torture.all_publishers()
+        torture.reborn[host] = {each.name.encode(): each.count()[0] for each in everybody}
+        torture.compared.forget(host.directory / "logs")
+        torture.burials += 1
+        torture.burying = None
+        torture.note(f"{self.name} is forgotten; a new one comes")
+        self.victim.start()
+
+
+def checkpoint(host):
+    """What a logger's manifest says last."""
+    last = {}
+    try:
+        text = (host.directory / "state/web/manifest").read_bytes()
+    except FileNotFoundError:
+        return last
+    for line in text.split(b"\n"):
+        if b'{"checkpoint":' in line:
+            try:
+                last = json.loads(line[17:])["checkpoint"]
+            except ValueError:
+                break  # Torn: it is being written.
+    return last
+
+
+def on_record(host):
+    """How many loggers were given up, by a logger's manifest."""
+    return checkpoint(host).get("forgotten", 0)
+
+
+def tail(host):
+    """The (publisher, sequence) of the lines at the end of a journal; some that are none do no harm."""
+    rest, found = TAIL_BYTES, set()
+    for path in sorted((host.directory / "state/web").glob("journal.*"), reverse=True):
+        with open(path, "rb") as file:
+            size = path.stat().st_size
+            file.seek(max(0, size - rest))
+            data = file.read(rest)
+        found |= {(name, int(sequence)) for name, sequence in NAMED.findall(data)}
+        rest -= len(data)
+        if rest <= 0:
+            break
+    return found

@@ -14,7 +14,7 @@ fn lines_that_come_within_the_commit_interval_share_a_sync() {
     join(&mut logger, &[SELF, PUBLISHER]);
     settle(&mut logger, Duration::ZERO);
     logger.handle_control(Duration::ZERO, PUBLISHER, &header(1, 0));
-    let mut syncs = |logger: &mut Logger| {
+    let syncs = |logger: &mut Logger| {
         let actions = std::iter::from_fn(|| logger.poll_action());
         actions
             .filter(|action| *action == LoggerAction::Sync)

@@ -9,6 +9,7 @@
 //! Now and then a segment begins, with what the entries before it come to; what stands before a
 //! segment can be removed when nobody needs it.
 
+mod provisional;
 pub(super) mod reader;
 pub(super) mod record;
 mod streams;
@@ -21,9 +22,10 @@ use bytes::Bytes;
 
 use super::StreamId;
 use super::hash::mix;
+use provisional::{Change, Provisional};
 use record::{Base, Parsed};
 pub(super) use record::{NAME_BYTES_MAX, Prefix, Record};
-use streams::{Added, Streams};
+use streams::Streams;
 
 /// Distance of the points from which the file is read.
 /// The tests' journals are small.
@@ -53,30 +55,6 @@ pub struct Stretch {
     pub until: u64,
     /// Running hash of the entries before it.
     pub(super) hash: u64,
-}
-
-/// What an entry beyond the commit point has changed.
-#[derive(Clone, Debug)]
-struct Provisional {
-    hash_before: u64,
-    bytes: u64,
-    change: Change,
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Nothing,
-    /// Of a stream these bytes were added; `given_up` of them without any.
-    Range {
-        stream: StreamId,
-        start: u64,
-        end: u64,
-        given_up: u64,
-        added: Added,
-    },
-    /// The ordered time was this before.
-    Time(u64),
-    Forgotten(String),
 }
 
 /// What a journal says.

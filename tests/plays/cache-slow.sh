@@ -38,13 +38,16 @@ attack range -R -a 1 -b 3000 # answered at once, so nothing stays of it
 attack read -X -w 1 -y 8 -n 5 -z 1 -k 1
 many() { [ "$(connections)" -ge 300 ]; }
 until_true 20 'the attackers are connected' many
-most=0
+# The attackers are closed in their time, and a busy machine may take longer for a hundred requests.
+most=0 beside=0
 for n in $(seq 100); do
     [ "$(get "/page$n.gif")" = "/page$n.gif one" ] || fail "request $n of another client is not answered"
     now=$(memory RssAnon)
     [ "$now" -le "$most" ] || most=$now
+    [ "$(connections)" -lt 100 ] || beside=$((beside + 1))
 done
-echo "ok: a hundred requests answered beside $(connections) slow connections, which cost $((most - before)) kB"
+[ $beside -ge 10 ] || fail "only $beside requests had slow connections beside them"
+echo "ok: a hundred requests answered, $beside of them beside 100 slow connections and more, which cost $((most - before)) kB"
 [ $((most - before)) -lt 32768 ] || fail 'slow clients cost too much'
 kill "${attackers[@]}" 2>/dev/null # those that got their answers have ended
 wait "${attackers[@]}" 2>/dev/null

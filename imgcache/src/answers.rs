@@ -92,7 +92,7 @@ fn look(
         tags: &tags,
         number: object.meta.rule,
     };
-    let state = match cache.lock().rules.judge(&subject) {
+    let state = match cache.read().rules.judge(&subject) {
         Verdict::Purged => "purged",
         _ => "stored",
     };
@@ -117,7 +117,7 @@ pub(crate) fn status(
     let config = shared.config();
     let log = shared.log.as_ref();
     let origins_down = shared.origins.health.down();
-    let inner = shared.cache.lock();
+    let inner = shared.cache.read();
     let store = &inner.store;
     let site = |site: &Arc<Site>| {
         let name = site.name();

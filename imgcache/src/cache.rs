@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use imgcache::freshness::{self, Policy, Times, Use};
 use imgcache::http::Headers;
@@ -65,7 +65,7 @@ pub(crate) enum Lookup {
 pub(crate) struct Cache {
     pub(crate) root: Arc<Root>,
     pub(crate) journal: Mutex<Journal>,
-    inner: Mutex<Inner>,
+    inner: RwLock<Inner>,
     /// Files that have been deleted, to be closed.
     pub(crate) deleted: Mutex<Vec<OwnedFd>>,
     /// Whether a thread makes room.
@@ -159,15 +159,20 @@ impl Cache {
         Ok(Cache {
             root,
             journal: Mutex::new(journal),
-            inner: Mutex::new(inner),
+            inner: RwLock::new(inner),
             deleted: Mutex::default(),
             evicting: AtomicBool::new(false),
         })
     }
 
-    /// The part that is shared by turns. A loop that panicked left nothing half done in it.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is shared, for a change. A loop that panicked left nothing half done in it.
+    pub(crate) fn lock(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is shared, as all loops may read it at once.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What there is for this request, without waiting for the disk.
@@ -224,7 +229,7 @@ impl Cache {
     /// An object that is open and as it was; how it may be used, none if it is purged.
     fn hot(&self, place: Place, path: &str, moment: Moment) -> Option<(Arc<Entry>, Option<Use>)> {
         let now = moment.now;
-        let inner = self.lock();
+        let inner = self.read();
         let open = inner.open.get(path)?;
         let entry = Arc::clone(&open.entry);
         let named = now.abs_diff(open.named_at) < NAME_CHECK_MS;
@@ -267,7 +272,7 @@ impl Cache {
                 return None;
             }
         };
-        let in_memory_max = self.lock().memory_max as u64;
+        let in_memory_max = self.read().memory_max as u64;
         let entry = Arc::new(Entry::read(object, policy, in_memory_max)?);
         self.lock().keep(Arc::clone(&entry));
         Some(entry)

@@ -40,7 +40,7 @@ impl Cache {
         };
         let tags = freshness::tags(&commit.response.headers);
         let number = commit.fill.number;
-        let is_valid = || self.lock().judge(place, &tags, number) == Verdict::Valid;
+        let is_valid = || self.read().judge(place, &tags, number) == Verdict::Valid;
         let (Some(file), true) = (place.file(), is_valid()) else {
             self.lock().store.discard(commit.draft);
             return false;

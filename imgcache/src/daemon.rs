@@ -118,7 +118,7 @@ impl Daemon {
         let loops = start_loops(&shared, listeners, &waker)?;
         let walk = Walk::start(
             shared.cache.root.path(),
-            shared.cache.lock().rules.to_sweep(),
+            shared.cache.read().rules.to_sweep(),
             Arc::clone(&waker),
         )?;
         let now = Instant::now();
@@ -252,7 +252,7 @@ impl Daemon {
     }
 
     pub(crate) fn start_sweep(&mut self) {
-        let sweeps = self.shared.cache.lock().rules.to_sweep();
+        let sweeps = self.shared.cache.read().rules.to_sweep();
         if self.walk.is_some() || self.swept.is_some() || sweeps.is_none() {
             return;
         }
@@ -293,7 +293,7 @@ impl Daemon {
     /// Forgets purges that have been swept, once nothing is under way that they concern.
     fn finish_sweep(&mut self) {
         let Some(swept) = self.swept else { return };
-        if self.shared.cache.lock().has_fills_before(swept) {
+        if self.shared.cache.read().has_fills_before(swept) {
             return;
         }
         self.swept = None;
@@ -314,7 +314,7 @@ impl Daemon {
         if !is_due && status == self.last_status {
             return;
         }
-        if is_due && !self.shared.cache.lock().is_isolated() {
+        if is_due && !self.shared.cache.read().is_isolated() {
             answers::note_whole(&self.shared.cache);
         }
         self.status_at = now + STATUS;
@@ -338,7 +338,7 @@ impl Daemon {
                 self.shared.wake_loops();
             }
             Signal::User1 => {
-                let inner = self.shared.cache.lock();
+                let inner = self.shared.cache.read();
                 log::notice(
                     "status",
                     &[
@@ -389,7 +389,7 @@ impl Daemon {
         if let Some(bus) = self.bus.take() {
             bus.leave();
         }
-        if !self.shared.cache.lock().is_isolated() {
+        if !self.shared.cache.read().is_isolated() {
             answers::note_whole(&self.shared.cache);
         }
         if let Err(error) = self.shared.cache.lock().store.close() {

@@ -96,7 +96,7 @@ pub(crate) fn carry_out(
     by: &str,
 ) -> io::Result<u64> {
     let result = cache.purge(purges, config);
-    let number = cache.lock().rules.last();
+    let number = cache.read().rules.last();
     log::info(
         "purged",
         &[

@@ -79,7 +79,7 @@ impl Cache {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         journal.append(&enforced.text)?;
         if journal.is_long() {
-            let now = self.lock().rules.clone();
+            let now = self.read().rules.clone();
             journal.renew(&now)?;
         }
         journal.account(&mut self.lock().store.space);
@@ -88,7 +88,7 @@ impl Cache {
 
     /// Deletes these files and the variants that belong to them; gives how many there were.
     fn remove_all(&self, files: &[String]) -> u64 {
-        let any_vary = self.lock().store.space.may_have_variants();
+        let any_vary = self.read().store.space.may_have_variants();
         let mut varied: HashMap<&str, HashSet<&str>> = HashMap::new();
         let mut remover = self.root.remover(self.room_for_deleted(files.len()));
         let mut count = 0;
@@ -179,7 +179,7 @@ impl Cache {
             tags: &freshness::tags(&meta.headers),
             number: meta.rule,
         };
-        self.lock().rules.judge(&subject) == Verdict::Purged
+        self.read().rules.judge(&subject) == Verdict::Purged
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct LogFile {
 struct Kept {
     /// What is written, and what is queued; none until the file has been opened.
     span: Option<Span>,
-    /// Whether it has changed since it was last [taken](LogFile::take_change).
+    /// Whether it has changed since it was last [noted](LogFile::set_noted).
     changed: bool,
     /// Whether the file may hold lines that are to come: they were written before a crash.
     ahead: bool,
@@ -140,11 +140,10 @@ impl LogFile {
         Some(begun)
     }
 
-    /// What has been written, if that has changed since the last time; nothing may be queued.
-    /// Whoever shortened the file meanwhile has taken lines away, which is reported.
-    pub(crate) fn take_change(&mut self) -> Option<Span> {
+    /// What has been written, if that is not noted yet; nothing may be queued. Whoever shortened the
+    /// file meanwhile has taken lines away, which is reported.
+    pub(crate) fn change(&mut self) -> Option<Span> {
         let kept = self.kept.as_mut().filter(|kept| kept.changed)?;
-        kept.changed = false;
         let span = kept.span.as_mut()?;
         let metadata = match &self.file {
             Some(file) => file.metadata(),
@@ -164,6 +163,13 @@ impl LogFile {
             *span = Span::new(&metadata);
         }
         Some(span.clone())
+    }
+
+    /// What has been written is noted.
+    pub(crate) fn set_noted(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.changed = false;
+        }
     }
 
     /// Whether something was written that is not noted yet.

@@ -209,12 +209,12 @@ impl Outputs {
         files.any(|file| file.retry_at().is_none())
     }
 
-    /// For a kept log, when nothing is queued for files: puts what has changed since the last time
-    /// on the disk, and gives it.
+    /// For a kept log, when nothing is queued for files: puts what has changed on the disk, and gives
+    /// it, each time until it is [noted](Self::set_noted).
     ///
     /// # Errors
     /// The system says no.
-    pub(crate) fn take_changes(&mut self) -> io::Result<Vec<(PathBuf, Span)>> {
+    pub(crate) fn changes(&mut self) -> io::Result<Vec<(PathBuf, Span)>> {
         let changed = || self.files.iter().filter(|(_, file)| file.is_changed());
         if changed().count() <= SYNCED_FILES_MAX {
             for (_, file) in changed() {
@@ -231,10 +231,13 @@ impl Outputs {
                 }
             }
         }
-        let take = |(path, file): (&PathBuf, &mut LogFile)| {
-            file.take_change().map(|span| (path.clone(), span))
-        };
-        Ok(self.files.iter_mut().filter_map(take).collect())
+        let change = |(path, file): (&PathBuf, &mut LogFile)| Some((path.clone(), file.change()?));
+        Ok(self.files.iter_mut().filter_map(change).collect())
+    }
+
+    /// What has changed is noted.
+    pub(crate) fn set_noted(&mut self) {
+        self.files.values_mut().for_each(LogFile::set_noted);
     }
 
     /// Whether anything waits for a file.

@@ -86,6 +86,11 @@ fn inputs() {
 }
 
 #[test]
+fn full_state() {
+    tests::play("full-state.sh");
+}
+
+#[test]
 fn segments_gone() {
     tests::play("segments-gone.sh");
 }

@@ -74,7 +74,10 @@ fn what_a_crash_has_left_is_passed_over_or_cut_off() {
             file.close();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{there:?}");
-        let span = file.take_change().unwrap();
+        let span = file.change().unwrap();
+        assert_eq!(file.change(), Some(span.clone()), "until it is noted");
+        file.set_noted();
+        assert_eq!(file.change(), None);
         assert_eq!((span.base, span.end(), span.lines), (4, 12, 2));
     }
 }

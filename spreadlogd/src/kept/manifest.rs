@@ -176,9 +176,9 @@ impl Manifest {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn begin(&mut self, begun: Vec<(String, Span)>) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, begun: &[(String, Span)]) -> io::Result<()> {
         let mut text = Vec::new();
-        for (path, span) in begun {
+        for (path, span) in begun.iter().cloned() {
             encode(&Line::Begin { path, span }, &mut text)?;
         }
         self.append(&text)
@@ -261,7 +261,7 @@ mod tests {
         fs::create_dir_all(&scratch).unwrap();
         let path = || "/".to_owned();
         let mut manifest = Manifest::create(&scratch, &Contents::default()).unwrap();
-        manifest.begin(vec![(path(), span(0, 0))]).unwrap();
+        manifest.begin(&[(path(), span(0, 0))]).unwrap();
         let checkpoint = Checkpoint {
             position: 7,
             ..Checkpoint::default()
@@ -277,7 +277,7 @@ mod tests {
                 checkpoint,
             )
             .unwrap();
-        manifest.begin(vec![(path(), span(50, 0))]).unwrap();
+        manifest.begin(&[(path(), span(50, 0))]).unwrap();
         let later = Line::Span {
             path: path(),
             span: span(50, 5),

@@ -143,6 +143,7 @@ impl Writer {
             manifest,
             routes: Vec::new(),
             rotations: contents.rotations,
+            begun: Vec::new(),
             noted: contents.checkpoint.clone(),
             state: contents.checkpoint,
             zone: config.time_zone,
@@ -221,6 +222,8 @@ struct Worker {
     outputs: Outputs,
     routes: Vec<Route>,
     rotations: Rotations,
+    /// Spans that are not noted yet; until they are nothing is written. Bound: one for each file.
+    begun: Vec<(String, Span)>,
     /// What the last checkpoint says, and how far the files are.
     noted: Checkpoint,
     state: Checkpoint,
@@ -379,9 +382,10 @@ impl Worker {
     }
 
     fn write(&mut self, now: Instant) -> io::Result<()> {
-        let begun = self.outputs.prepare(now);
-        if !begun.is_empty() {
-            self.manifest.begin(named(begun))?;
+        self.begun.extend(named(self.outputs.prepare(now)));
+        if !self.begun.is_empty() {
+            self.manifest.begin(&self.begun)?;
+            self.begun.clear();
         }
         self.outputs.write(now);
         if self.outputs.nobody_reads() {
@@ -404,11 +408,12 @@ impl Worker {
         if self.state == self.noted || self.outputs.has_unwritten_files() {
             return Ok(());
         }
-        let spans = named(self.outputs.take_changes()?);
+        let spans = named(self.outputs.changes()?);
         let rotations = self.rotations.iter();
         let rotations = rotations.map(|(name, rotation)| (name.clone(), *rotation));
         self.manifest
             .checkpoint(spans, rotations.collect(), self.state.clone())?;
+        self.outputs.set_noted();
         self.noted = self.state.clone();
         self.progress
             .checkpoint

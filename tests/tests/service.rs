@@ -264,10 +264,12 @@ fn live(name: &'static str) {
     expect(&service, &manager, "STOPPING=1");
     service.must_end(child);
     assert!(!pid.exists(), "{name}: the pid file is left");
-    let begin = format!("{name}: ");
     for line in service.logged().lines() {
+        // The guardian of a vipd is another process, and says so.
         let event = line
-            .strip_prefix(&begin)
+            .strip_prefix(name)
+            .map(|rest| rest.strip_prefix("-guardian").unwrap_or(rest))
+            .and_then(|rest| rest.strip_prefix(": "))
             .and_then(|event| event.split(' ').next());
         let is_word = |word: &str| {
             word.bytes()

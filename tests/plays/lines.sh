@@ -33,6 +33,16 @@ CONF
     loggers[$1]=$!
 }
 for i in 1 2; do start_logger $i; done
+# Who joins later has other entries first: with Quorum = none that may be another order.
+both_open() {
+    local i group
+    for i in 1 2; do
+        for group in web vhosts; do
+            grep -q "round-open group=$group loggers=[ab],[ab] " "$scratch/logger$i.err" || return 1
+        done
+    done
+}
+until_true 20 'both loggers take part' both_open
 
 publish() { nsenter -t "${anchors[3]}" -n "$bin/logpub" -v -s "$scratch/host3/socket" --spool "$scratch/spool" "$@"; }
 bytes() { find "$@" -type f -printf '%s\n' 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }

@@ -7,8 +7,8 @@ import subprocess
 
 # How long after a word that may or may not have been put in order it is said again.
 PATIENCE_SECONDS = 10
-# At most so much of a lost journal's end is looked at for lines that stood nowhere else.
-TAIL_BYTES = 64 << 20
+# So much of a lost journal's end is looked at for lines that stood nowhere else.
+TAIL_BYTES = 32 << 20
 ASK_TIMEOUT = 5
 NAMED = re.compile(rb"(h\d+[gd]\d+) (\d+) ")
 
@@ -59,7 +59,7 @@ class Burial:
         torture, host = self.torture, self.victim.host
         if not torture.majority:
             # What it has accepted alone is lost with it.
-            torture.lost_with_disks |= tail(host) - tail(self.speaker.host)
+            torture.lost_with_disks |= lines_only_at(host, self.speaker.host)
         for disk in ("state", "logs"):
             for path in (host.directory / disk).iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -93,15 +93,27 @@ def on_record(host):
     return checkpoint(host).get("forgotten", 0)
 
 
-def tail(host):
-    """The (publisher, sequence) of the lines at the end of a journal; some that are none do no harm."""
-    rest, found = TAIL_BYTES, set()
+def lines_only_at(host, other):
+    """The (publisher, sequence) of the lines at the end of one journal that the other logger has not."""
+    lines = tail(host, TAIL_BYTES) - tail(other, 2 * TAIL_BYTES)
+    for path in (other.directory / "logs").iterdir() if lines else ():
+        lines -= named(path.read_bytes())
+    return lines
+
+
+def named(data):
+    """What may be lines in these bytes; some that are none do no harm."""
+    return {(name, int(sequence)) for name, sequence in NAMED.findall(data)}
+
+
+def tail(host, rest):
+    found = set()
     for path in sorted((host.directory / "state/web").glob("journal.*"), reverse=True):
         with open(path, "rb") as file:
             size = path.stat().st_size
             file.seek(max(0, size - rest))
             data = file.read(rest)
-        found |= {(name, int(sequence)) for name, sequence in NAMED.findall(data)}
+        found |= named(data)
         rest -= len(data)
         if rest <= 0:
             break

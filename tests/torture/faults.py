@@ -23,7 +23,9 @@ def kill(torture, victims):
     for victim in victims:
         victim.kill()
     for victim in victims:
-        torture.later(torture.chance.choice((0, 0.3, 1, 2.5)), f"start {victim.name}", victim.start)
+        # A logpub may have come to its end a moment before.
+        if victim.child.returncode != 0:
+            torture.later(torture.chance.choice((0, 0.3, 1, 2.5)), f"start {victim.name}", victim.start)
     return "kill -9 " + " ".join(victim.name for victim in victims) if victims else None
 
 
@@ -78,7 +80,8 @@ def start_at_frozen(torture):
     daemon.freeze()
     torture.later(torture.chance.uniform(*FROZEN_SECONDS), f"continue {daemon.name}", daemon.thaw)
     victim.kill()
-    torture.later(0.1, f"start {victim.name}", victim.start)
+    if victim.child.returncode != 0:
+        torture.later(0.1, f"start {victim.name}", victim.start)
     return f"stop {daemon.name}; kill -9 {victim.name}"
 
 

@@ -282,6 +282,8 @@ impl Takeover {
         self.balance_at = None;
         self.told = None;
         self.acquainted.clear();
+        // The others go on, and none of what they do is heard.
+        self.formers.values_mut().for_each(Former::doubt);
         self.bus = Bus::Offline {
             let_go_at: Some(now + self.settings.grace),
         };

@@ -106,7 +106,7 @@ impl Takeover {
         slot.handed_over = false;
         slot.local = Local::Probing;
         if let Some(former) = self.formers.get_mut(&set) {
-            former.over = false;
+            former.doubt();
         }
         self.commands.push_back(Command::Probe(set));
     }

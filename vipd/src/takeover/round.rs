@@ -122,6 +122,7 @@ impl Takeover {
         self.transitional = false;
         self.balance_at = None;
         self.remember_holders();
+        self.doubt_formers(&view);
         self.forget_decisions();
         self.acquainted
             .retain(|member| view.members.contains(member));
@@ -272,16 +273,38 @@ impl Takeover {
         };
         for (set, entry) in table.entries.iter().enumerate() {
             if let Some(holder) = entry.holder.filter(|&holder| holder != view.me) {
+                let session = &view.members[holder];
                 let former = Former {
                     node: table.nodes[holder].name.clone(),
-                    session: view.members[holder].clone(),
+                    session: Some(session.clone()),
                     generation: entry.generation,
                     over: false,
                 };
                 let known = self.formers.get(&set);
                 // Its guardian may have spoken already.
-                if known.is_none_or(|known| !known.is_of(&former.session, former.generation)) {
+                if known.is_none_or(|known| !known.is_of(session, former.generation)) {
                     self.formers.insert(set, former);
+                }
+            }
+        }
+    }
+
+    /// Who is gone may have completed a round that this member has not, or have heard more of the
+    /// last one, and may hold what was another's: without the bus it does so until Grace ends. So
+    /// of a holding that is over only the wire tells whether somebody else has begun one.
+    fn doubt_formers(&mut self, next: &View) {
+        let view = match &self.bus {
+            Bus::Offline { .. } => return,
+            Bus::Gather(round) => &round.view,
+            Bus::Run { view, .. } => view,
+        };
+        for gone in &view.members {
+            if next.members.contains(gone) {
+                continue;
+            }
+            for former in self.formers.values_mut() {
+                if former.session.as_ref() != Some(gone) {
+                    former.doubt();
                 }
             }
         }

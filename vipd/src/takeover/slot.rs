@@ -28,8 +28,9 @@ pub(super) struct Slot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Former {
     pub(super) node: String,
-    /// Generations begin anew when all members do; sessions have new names each time.
-    pub(super) session: String,
+    /// Generations begin anew when all members do; sessions have new names each time. None once
+    /// others may have taken the set since: then no guardian's word tells who has it now.
+    pub(super) session: Option<String>,
     pub(super) generation: u64,
     /// Whether its guardian has said that it is over: nobody needs to be asked.
     pub(super) over: bool,
@@ -38,7 +39,13 @@ pub(super) struct Former {
 impl Former {
     /// Whether this is the holding of a session in a generation.
     pub(super) fn is_of(&self, session: &str, generation: u64) -> bool {
-        self.session == session && self.generation == generation
+        self.session.as_deref() == Some(session) && self.generation == generation
+    }
+
+    /// Others may have taken the set behind this holding: only the wire can tell.
+    pub(super) fn doubt(&mut self) {
+        self.session = None;
+        self.over = false;
     }
 }
 

@@ -105,3 +105,58 @@ fn a_guardian_of_another_time_releases_nothing() {
     assert!(asked);
     assert_eq!(survivor.begin_adds(now), []);
 }
+
+/// A newcomer may have completed the round of its view and taken the set, and have lost the bus then.
+#[test]
+fn behind_another_loss_a_guardians_word_is_no_proof() {
+    for word_repeated in [false, true] {
+        let mut group = Group::two_with_all();
+        let (dead, now) = (group.members[0].0.clone(), group.now);
+        let (config, holds) = (group.members[0].1.config(), group.members[0].1.holds());
+        let word = released_for(&dead, config, &holds);
+        let sets = group.held(0);
+        let (own, survivor) = &mut group.members[1];
+        let view = |members: &[&String]| View {
+            members: members.iter().copied().cloned().collect(),
+            me: 0,
+        };
+        survivor.handle_view(now, view(&[own]));
+        survivor.handle_message(now, "#vig1#n0", &word);
+        survivor.handle_view(now, view(&[own, &"#vip2#n0".to_owned()]));
+        while survivor.poll_command().is_some() {}
+        survivor.handle_view(now, view(&[own]));
+        if word_repeated {
+            survivor.handle_message(now, "#vig1#n0", &word);
+        }
+        group.done.clear();
+        group.settle(&[1]);
+        for set in sets {
+            let asked = Did::Added(set, Reason::Uncovered);
+            assert!(group.done.contains(&(1, asked)), "{:?}", group.done);
+        }
+    }
+}
+
+/// 5.4: others may have gone on without a member that was held up, before what it still hears.
+#[test]
+fn behind_a_pause_a_guardians_word_is_no_proof() {
+    let mut group = Group::two_with_all();
+    let (dead, sets) = (group.members[0].0.clone(), group.held(0));
+    let (config, holds) = (group.members[0].1.config(), group.members[0].1.holds());
+    let word = released_for(&dead, config, &holds);
+    let mut now = group.now;
+    group.members[1].1.handle_wake(now, false);
+    group.members[1].1.handle_message(now, "#vig1#n0", &word);
+    group.obey(&[1]);
+    now += Duration::from_millis(21);
+    let survivor = &mut group.members[1].1;
+    assert_eq!(survivor.begin_adds(now), []);
+    survivor.handle_wake(now, false);
+    survivor.handle_message(now, "#vig1#n0", &word);
+    assert_eq!(survivor.begin_adds(now), []);
+    for &set in &sets {
+        survivor.handle_probed(now, set, false);
+    }
+    let asked: Vec<_> = sets.iter().map(|&set| (set, Reason::Uncovered)).collect();
+    assert_eq!(survivor.begin_adds(now), asked);
+}

@@ -41,9 +41,11 @@ DROPPED_LINES_PER_SECOND = 6000
 GAPS = 3
 RESTART_SECONDS = 0.5
 # About a line, with Quorum = none and lost disks.
-LINE_BYTES = 500
+LINE_BYTES = 250
 # What is not complete, as its beginning was never there, is settled when it stays as it is.
 STILL_SECONDS = 5
+# Kinds that have hit too seldom when the time is over get as much again, and so much more.
+PATIENCE_SECONDS = 60
 TIMELINE_SHOWN = 80
 
 
@@ -221,7 +223,7 @@ class Torture:
         bag = []
         next_fault = self.seconds() + 1
         while self.seconds() < end or self.missing():
-            if self.seconds() > end + self.options.seconds + 30:
+            if self.seconds() > end + self.options.seconds + PATIENCE_SECONDS:
                 raise Failure(f"kinds of faults that hit too seldom: {self.missing()}")
             self.do_due()
             self.look()

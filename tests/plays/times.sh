@@ -47,9 +47,10 @@ CONF
 done
 for name in a b c; do until_true 20 "$name takes part" grep -qs round-open "$scratch/$name.err"; done
 
-# stamp_of_paris: what a file is called that begins now.
-stamp_of_paris() { TZ=Europe/Paris date +%Y%m%d-%H%M%S; }
-first=$(stamp_of_paris)
+# stamp_of_paris WHEN: what a file is called that begins then.
+stamp_of_paris() { TZ=Europe/Paris date -d "$1" +%Y%m%d-%H%M%S; }
+# The last tick was a little before the first line.
+first=$(stamp_of_paris '-10 seconds')
 mkfifo "$scratch/pipe"
 exec 7<>"$scratch/pipe"
 "$bin/logpub" --spool "$scratch/spool" web <"$scratch/pipe" 2>"$scratch/logpub.err" 7>&- &
@@ -68,7 +69,7 @@ exec 7>&-
 wait $publisher || fail "logpub: exit $?"
 all_in() { [ "$(cat "$scratch/$1"/logs/* 2>/dev/null | wc -l)" -eq $sent ]; }
 for name in a b c; do until_true 20 "all lines in the files of $name" all_in $name; done
-last=$(stamp_of_paris)
+last=$(stamp_of_paris now)
 for name in a b c; do
     kill -TERM "${loggers[$name]}"
     wait "${loggers[$name]}" || fail "logger $name did not stop with exit 0"

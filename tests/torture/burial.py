@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 # How long after a word that may or may not have been put in order it is said again.
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 # So much of a lost journal's end is looked at for lines that stood nowhere else.
 TAIL_BYTES = 32 << 20
 ASK_TIMEOUT = 5
@@ -23,6 +23,7 @@ class Burial:
         self.name = victim.name.removeprefix("logger-")
         self.speaker = torture.loggers[0]
         self.before = on_record(self.speaker.host)
+        self.log_begin = self.speaker.log.stat().st_size
         self.asked = None
 
     def begin(self):
@@ -48,18 +49,27 @@ class Burial:
 
     def look(self):
         """The record has to stand in the journals before the new logger may come."""
-        if on_record(self.speaker.host) > self.before:
+        if on_record(self.speaker.host) > self.before and self.is_named():
             self.bury()
         elif self.torture.seconds() > self.asked + PATIENCE_SECONDS:
             self.ask()
         else:
             self.torture.later(0.3, f"is {self.name} forgotten?", self.look)
 
+    def is_named(self):
+        """Whether it is this one: what was said twice of another one may stand there twice."""
+        with open(self.speaker.log, "rb") as log:
+            log.seek(self.log_begin)
+            return f"logger-forgotten name={self.name}\n".encode() in log.read()
+
     def bury(self):
         torture, host = self.torture, self.victim.host
         if not torture.majority:
             # What it has accepted alone is lost with it.
-            torture.lost_with_disks |= lines_only_at(host, self.speaker.host)
+            torture.lost_with_disks |= tail(host, TAIL_BYTES) - tail(self.speaker.host, 2 * TAIL_BYTES)
+            # Most of them are published again, as nobody has acknowledged them.
+            for path in (self.speaker.host.directory / "logs").iterdir():
+                torture.lost_with_disks -= named(path.read_bytes())
         for disk in ("state", "logs"):
             for path in (host.directory / disk).iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -93,20 +103,13 @@ def on_record(host):
     return checkpoint(host).get("forgotten", 0)
 
 
-def lines_only_at(host, other):
-    """The (publisher, sequence) of the lines at the end of one journal that the other logger has not."""
-    lines = tail(host, TAIL_BYTES) - tail(other, 2 * TAIL_BYTES)
-    for path in (other.directory / "logs").iterdir() if lines else ():
-        lines -= named(path.read_bytes())
-    return lines
-
-
 def named(data):
-    """What may be lines in these bytes; some that are none do no harm."""
+    """The (publisher, sequence) of what may be lines in these bytes; some that are none do no harm."""
     return {(name, int(sequence)) for name, sequence in NAMED.findall(data)}
 
 
 def tail(host, rest):
+    """The lines in so many bytes at the end of a journal."""
     found = set()
     for path in sorted((host.directory / "state/web").glob("journal.*"), reverse=True):
         with open(path, "rb") as file:

@@ -122,18 +122,18 @@ def watch(path, anchors):
     """Follows the address lists of hosts; writes down each address that two have at once.
 
     The kernel queues a host's change before it returns from making it. So when an addition is read
-    here, a removal that went before it is in its host's queue already, and is read before judging.
+    here, a removal that went before it is in its host's queue already, and is read before judging:
+    all queues are read until one round of them has no addition, as what the last round adds may
+    have been removed where that round had been before.
     """
     monitors = [monitor(anchor) for anchor in anchors]
     holders = {}
     open(path + ".ready", "w").close()
     while True:
-        ready, _, _ = select.select(monitors, [], [])
+        select.select(monitors, [], [])
         added = set()
-        for one in ready:
-            added |= follow(one, holders)
-        for one in monitors:
-            added |= follow(one, holders)
+        while more := set().union(*(follow(one, holders) for one in monitors)):
+            added |= more
         for address in added:
             if len(holders[address]) > 1:
                 with open(path, "a") as twice:

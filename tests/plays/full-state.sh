@@ -6,17 +6,8 @@ bin=$1
 
 mkdir -p "$scratch/state"
 mount -t tmpfs -o size=8m none "$scratch/state" || skip 'no tmpfs in a namespace of this kernel'
-cat >"$scratch/spread.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-"$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>"$scratch/groupd.err" &
-bus=$!
-until_true 20 'groupd answers' "$bin/groupctl" status
+lone_host
+start_bus
 
 # So many files that what is noted of them does not fit into the rest of a page.
 files=()

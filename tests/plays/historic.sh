@@ -9,17 +9,8 @@ export PYTHONDONTWRITEBYTECODE=1
 plays=$(cd "$(dirname "$0")" && pwd)
 bin=$(cd "$bin" && pwd)
 
-cat >"$scratch/spread.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-ListenTCP = 127.0.0.1:$port
-CONF
-export GROUPD_SOCKET=$scratch/socket
-"$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>>"$scratch/groupd.err" &
-until_true 10 'groupd answers' "$bin/groupctl" status
+lone_host "ListenTCP = 127.0.0.1:$port"
+start_bus
 
 mkdir "$scratch/vhosts" "$scratch/start"
 cat >"$scratch/historic.conf" <<CONF

@@ -5,17 +5,8 @@ bin=$1
 . "$(dirname "$0")/net.sh" "$@"
 command -v python3 >/dev/null || skip 'python3 is not here (Debian: python3)'
 
-cat >"$scratch/spread.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-"$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>"$scratch/groupd.err" &
-bus=$!
-until_true 20 'groupd answers' "$bin/groupctl" status
+lone_host
+start_bus
 {
     printf 'Name = a\nLoggers = a\nStateDir = %s/state\nSpread {\n' "$scratch"
     for group in pipe fifo file socket terminal killed; do

@@ -3,19 +3,7 @@
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
 
-cat >"$scratch/spread.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-start_bus() {
-    "$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>>"$scratch/groupd.err" 7>&- &
-    bus=$!
-    until_true 10 'groupd answers' "$bin/groupctl" status
-}
+lone_host
 start_bus
 
 declare -A loggers

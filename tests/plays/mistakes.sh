@@ -4,17 +4,8 @@
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
 
-cat >"$scratch/spread.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-"$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>"$scratch/groupd.err" 7>&- &
-bus=$!
-until_true 20 'groupd answers' "$bin/groupctl" status
+lone_host
+start_bus
 
 declare -A loggers rounds
 # start WHERE NAME LOGGERS...: a logger with its state and file in the directory WHERE.

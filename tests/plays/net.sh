@@ -86,6 +86,22 @@ three_hosts() {
     } >"$scratch/spread.conf"
 }
 
+# lone_host [LINE...]: a spread.conf, with these lines, for a daemon on this machine alone.
+lone_host() {
+    {
+        printf 'Spread_Segment 127.0.0.255:%s {\n    localhost 127.0.0.1\n}\n' "$port"
+        printf '%s\n' 'SpreadSocket = false' "StateDir = $scratch" "$@"
+    } >"$scratch/spread.conf"
+    export GROUPD_SOCKET=$scratch/socket
+}
+
+# start_bus: starts the daemon of the lone host, which does not hold a play's pipes open; bus is its pid.
+start_bus() {
+    "$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>>"$scratch/groupd.err" 7>&- 8>&- &
+    bus=$!
+    until_true 10 'groupd answers' "$bin/groupctl" status
+}
+
 # make_key: a cluster key for the hosts to come.
 make_key() {
     key=$scratch/key

@@ -5,16 +5,8 @@ bin=$1
 . "$(dirname "$0")/net.sh" "$@"
 need curl python3 od
 
-cat >"$scratch/one.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-"$bin/groupd" -c "$scratch/one.conf" --socket "$GROUPD_SOCKET" 2>"$scratch/groupd.err" &
-until_true 10 'groupd answers' "$bin/groupctl" --socket "$GROUPD_SOCKET" status
+lone_host
+start_bus
 ip address add 10.9.9.9/32 dev lo
 
 # start NAME [OPTION...]: a whosonline; ports NAME says where it answers HTTP.

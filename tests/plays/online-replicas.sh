@@ -5,17 +5,8 @@ bin=$1
 . "$(dirname "$0")/net.sh" "$@"
 need python3
 
-cat >"$scratch/one.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-"$bin/groupd" -c "$scratch/one.conf" --socket "$GROUPD_SOCKET" 2>"$scratch/groupd.err" &
-groupd=$!
-until_true 10 'groupd answers' "$bin/groupctl" --socket "$GROUPD_SOCKET" status
+lone_host
+start_bus
 
 start() {
     "$bin/whosonline" web --control "$scratch/online$1" 2>"$scratch/whosonline$1.err" &
@@ -124,9 +115,9 @@ wait "${pids[5]}" 2>/dev/null
 begun() { cat "$scratch"/whosonline[34].err | grep -c table-begun; }
 before=$(begun)
 lost() { [ "$(cat "$scratch"/whosonline[34].err | grep -c bus-lost)" -eq 2 ]; }
-kill -TERM "$groupd"
+kill -TERM $bus
 until_true 10 'both notice' lost
-"$bin/groupd" -c "$scratch/one.conf" --socket "$GROUPD_SOCKET" 2>"$scratch/groupd2.err" &
+start_bus
 for i in 3 4; do until_true 20 "whosonline $i holds again" holds $i; done
 [ "$(begun)" -eq $((before + 1)) ] || fail 'one of two begins after the loss of the bus'
 echo 'ok: after the loss of the bus one begins and the other follows'

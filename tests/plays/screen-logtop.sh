@@ -165,19 +165,7 @@ until_true 10 'what is in the new one' lines 12
 echo 'ok: a file that grows and is rotated'
 
 # From the bus: what is lost is said.
-cat >"$scratch/one.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-start_bus() {
-    "$bin/groupd" -c "$scratch/one.conf" --socket "$GROUPD_SOCKET" 2>>"$scratch/groupd.err" &
-    bus=$!
-    until_true 10 'groupd answers' "$bin/groupctl" --socket "$GROUPD_SOCKET" status
-}
+lone_host
 member() { "$bin/groupctl" --socket "$GROUPD_SOCKET" members web | grep -q '^#lt'; }
 start_bus
 terminal "$bin/logtop -g web -i server -T 86400 -d 0.2 2>$scratch/logtop2.err"

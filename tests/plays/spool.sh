@@ -3,13 +3,7 @@
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
 
-cat >"$scratch/spread.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
+lone_host
 {
     printf 'Name = a\nLoggers = a\nStateDir = %s/state\nSpread {\n' "$scratch"
     for group in wait cut left all end stop bound removed frozen file block drop again; do
@@ -17,7 +11,6 @@ CONF
     done
     echo '}'
 } >"$scratch/logger.conf"
-export GROUPD_SOCKET=$scratch/socket
 spool=$scratch/spool
 
 # scene GROUP: what follows is about this group and its file.
@@ -27,11 +20,6 @@ scene() {
     : >"$scratch/sent"
 }
 
-start_bus() {
-    "$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>>"$scratch/groupd.err" 7>&- 8>&- &
-    bus=$!
-    until_true 20 'groupd answers' "$bin/groupctl" status
-}
 start_logger() {
     "$bin/spreadlogd" -s "$GROUPD_SOCKET" -c "$scratch/logger.conf" 2>>"$scratch/logger.err" 7>&- 8>&- &
     logger=$!

@@ -6,17 +6,8 @@ bin=$1
 command -v cc >/dev/null || skip 'cc is not here (Debian: gcc); it compiles the clock that is wrong'
 [ -e /usr/share/zoneinfo/Europe/Paris ] || skip 'no time zones here (Debian: tzdata)'
 
-cat >"$scratch/spread.conf" <<CONF
-Spread_Segment 127.0.0.255:$port {
-    localhost 127.0.0.1
-}
-SpreadSocket = false
-StateDir = $scratch
-CONF
-export GROUPD_SOCKET=$scratch/socket
-"$bin/groupd" -c "$scratch/spread.conf" --socket "$GROUPD_SOCKET" 2>"$scratch/groupd.err" 7>&- &
-bus=$!
-until_true 20 'groupd answers' "$bin/groupctl" status
+lone_host
+start_bus
 
 cc -O1 -shared -fPIC -o "$scratch/clock.so" "$plays/../torture/clock.c" || fail 'the clock does not compile'
 # An hour ahead: 3600 as a native 64-bit number, of a machine with the least byte first.

@@ -32,6 +32,20 @@ fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    package().join("..")
+}
+
+/// The text of a file of the repository.
+///
+/// # Panics
+///
+/// If it cannot be read.
+pub fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
 /// A directory that is removed at the end.
 #[derive(Debug)]
 pub struct Scratch {

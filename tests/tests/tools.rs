@@ -1,12 +1,9 @@
 //! What is said when something that the Makefile needs is not there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use tests::{read, root};
 
 /// Runs a shell script of the repository where no tool can be found.
 fn run(script: &str, args: &[&str]) -> Output {
@@ -35,7 +32,7 @@ fn targets(makefile: &str) -> Vec<(&str, String)> {
 
 #[test]
 fn every_target_that_builds_asks_for_its_tools_first() {
-    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let makefile = read("Makefile");
     let mut asked = 0;
     for (name, recipe) in targets(&makefile) {
         if name == "clean" || !recipe.contains("$(CARGO)") {
@@ -89,45 +86,11 @@ fn make_test_ends_with_what_was_skipped_and_why() {
         "skipped, or failed once:\n  segments.sh: ip is not here\n"
     );
     fs::remove_dir_all(&notes).unwrap();
-    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let makefile = read("Makefile");
     let targets = targets(&makefile);
     let (_, test) = targets.iter().find(|(name, _)| *name == "test").unwrap();
     assert!(
         test.ends_with("tests/skipped target/skipped; exit $$status\n"),
         "{test}"
     );
-}
-
-/// The events in the source of a program: what stands in quotes behind a call that logs.
-fn events(directory: &Path, found: &mut std::collections::BTreeSet<String>) {
-    let calls = ["log::error(", "log::warning(", "log::notice(", "log::info("];
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            events(&path, found);
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        for call in calls {
-            let behind = text.split(call).skip(1).map(str::trim_start);
-            let quoted = behind.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
-            found.extend(quoted.map(str::to_owned));
-        }
-    }
-}
-
-#[test]
-fn the_manual_of_groupd_has_every_event_of_its_log() {
-    let mut found = std::collections::BTreeSet::new();
-    events(&root().join("groupd/src"), &mut found);
-    assert!(found.len() > 20, "{found:?}");
-    let manual = fs::read_to_string(root().join("man/groupd.8")).unwrap();
-    let named: Vec<&str> = manual
-        .lines()
-        .filter(|line| line.starts_with(".Sy ") || line.starts_with(".It Sy "))
-        .flat_map(str::split_whitespace)
-        .collect();
-    for event in found {
-        assert!(named.contains(&&*event), "man/groupd.8 lacks {event}");
-    }
 }

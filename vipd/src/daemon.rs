@@ -64,9 +64,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// An orderly stop takes no longer than this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Who has released everything stays in the view for so long, until the others have it.
-const LINGER: Duration = Duration::from_millis(100);
-
 /// What may go on and on is logged this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -122,8 +119,6 @@ pub(crate) struct Daemon {
     pinned_until: BTreeMap<usize, Instant>,
     /// When a stop that was asked for gives up.
     stop_by: Option<Instant>,
-    /// When nothing was held any more behind that.
-    left_at: Option<Instant>,
     /// Another member of this name holds more.
     refused: bool,
 }

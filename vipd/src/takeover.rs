@@ -177,6 +177,8 @@ pub struct Takeover {
     formers: BTreeMap<usize, Former>,
     /// The sessions of the last complete round; empty once the bus was lost.
     acquainted: Vec<String>,
+    /// Since when nothing is held that was to be given up for good, and the group knows it.
+    left_at: Option<Instant>,
     /// Messages that were not understood or came from nobody in the view.
     ignored: u64,
     commands: VecDeque<Command>,
@@ -216,6 +218,7 @@ impl Takeover {
             fit_since: BTreeMap::new(),
             formers: BTreeMap::new(),
             acquainted: Vec::new(),
+            left_at: None,
             ignored: 0,
             commands: VecDeque::new(),
             movements: VecDeque::new(),

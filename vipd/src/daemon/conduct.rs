@@ -13,7 +13,7 @@ use vipd::restore::Removals;
 use vipd::takeover::Settings;
 
 use super::open::{able, sets_by_address, settings, start_checks};
-use super::{Daemon, LINGER, STOP_TIMEOUT};
+use super::{Daemon, STOP_TIMEOUT};
 
 impl Daemon {
     /// The program has its turn. After a pause everything is let go before anything else is done:
@@ -85,7 +85,7 @@ impl Daemon {
     pub(super) fn stopped(&mut self) -> Option<u8> {
         let now = Instant::now();
         let late = now >= self.stop_by?;
-        if !late && (!self.takeover.has_left() || self.lingers(now)) {
+        if !late && !self.takeover.has_left(now) {
             return None;
         }
         let left: Vec<LinkAddress> = self.held.values().flatten().copied().collect();
@@ -100,13 +100,6 @@ impl Daemon {
             true => exit::FAILED,
             false => exit::DONE,
         })
-    }
-
-    /// Whether others may still be about to add what was released to them: a view that follows the
-    /// release at once would void that, and they would ask the wire first.
-    fn lingers(&mut self, now: Instant) -> bool {
-        let left_at = *self.left_at.get_or_insert(now);
-        self.takeover.overview().nodes.len() > 1 && now < left_at + LINGER
     }
 
     /// Reads the file again. What stands in it about group, sockets and name stays as it was until a

@@ -127,7 +127,6 @@ impl Daemon {
             drained_until: None,
             pinned_until: BTreeMap::new(),
             stop_by: None,
-            left_at: None,
             refused: false,
         })
     }

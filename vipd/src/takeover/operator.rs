@@ -1,6 +1,6 @@
 //! What people, checks and interfaces want of a member, and the moves that follow from it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::message::{Message, PINS_MAX, SICK_LENGTH_MAX};
 use super::slot::Local;
@@ -11,6 +11,10 @@ use crate::indices::Indices;
 
 /// Bound: planned moves in one message, whatever the configuration says.
 const MOVES_MAX: usize = 500;
+
+/// Who has given up everything stays in the view for so long. A view that follows a release at once
+/// voids what the others were about to acquire because of it, and they ask the wire first.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Why a move or a pin that was asked for cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +110,22 @@ impl Takeover {
         self.work();
     }
 
-    /// Whether nothing is held, and the group knows it: the member may leave it.
-    pub fn has_left(&self) -> bool {
+    /// Whether nothing is held, the group knows it, and others have had the time to acquire it: the
+    /// member may end its session.
+    pub fn has_left(&mut self, now: Instant) -> bool {
+        if !self.has_given_up_all() {
+            self.left_at = None;
+            return false;
+        }
+        let left_at = *self.left_at.get_or_insert(now);
+        let is_alone = match &self.bus {
+            Bus::Run { view, .. } => view.members.len() == 1,
+            _ => true,
+        };
+        is_alone || now >= left_at + LINGER
+    }
+
+    fn has_given_up_all(&self) -> bool {
         let known = match &self.bus {
             Bus::Offline { .. } => true,
             Bus::Gather(_) => false,

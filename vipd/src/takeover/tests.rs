@@ -200,15 +200,19 @@ fn the_holder_releases_before_the_other_adds() {
 fn a_clean_stop_hands_everything_over() {
     let mut group = Group::two_with_all();
     group.members[0].1.leave(group.now);
-    assert!(!group.members[0].1.has_left());
+    assert!(!group.members[0].1.has_left(group.now));
     group.settle(&[0, 1]);
-    assert!(group.members[0].1.has_left());
     assert_eq!(group.held(1).len(), SETS);
+    // It stays in the view until the other one has surely had the time to add them.
+    assert!(!group.members[0].1.has_left(group.now));
+    let later = group.now + Duration::from_millis(99);
+    assert!(!group.members[0].1.has_left(later));
+    assert!(group.members[0].1.has_left(later + Duration::from_millis(1)));
     // Alone, the last one lets go as well.
     group.view(&[1]);
     group.members[1].1.leave(group.now);
     group.settle(&[1]);
-    assert!(group.members[1].1.has_left());
+    assert!(group.members[1].1.has_left(group.now));
     assert!(group.held(1).is_empty());
 }
 
@@ -375,7 +379,9 @@ fn the_second_of_a_name_refuses() {
     let refused = Command::Refuse("a".to_owned());
     assert_eq!(group.done[0], (0, Did::Obeyed(refused)));
     assert_eq!(group.held(1).len(), SETS);
-    assert!(group.members[0].1.has_left());
+    let now = group.now;
+    group.members[0].1.has_left(now);
+    assert!(group.members[0].1.has_left(now + Duration::from_secs(1)));
 }
 
 /// 5.28.

@@ -25,37 +25,51 @@ def respond(name):
             pass  # the address has just gone
 
 
-def ask(address, stop):
+def ask(address, stop, staying=None):
     """Asks an address every 2 ms; prints the longest gap, who answered, and the client's own pause.
 
     That is the longest time between two questions: on a busy machine a gap cannot be told from it.
+    An address that stays where it is, if one is given, is asked beside: its longest gap is what
+    the machine alone has done to the client, the network and those who answer.
     """
-    answers = []
-    last, gap, pause, asked = time.monotonic(), 0.0, 0.0, None
+    wanted = [address] + ([staying] if staying else [])
+    last = dict.fromkeys(wanted)
+    gaps = dict.fromkeys(wanted, 0.0)
+    answers, pause, asked, is_ready = [], 0.0, None, False
     while not os.path.exists(stop):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(0.002)
             begin = time.monotonic()
             pause = max(pause, begin - (asked or begin))
             asked = begin
-            try:
-                client.sendto(b"?", (address, PORT))
-                name = client.recv(64).decode()
+            for one in wanted:
+                try:
+                    client.sendto(b"?", (one, PORT))
+                except OSError:
+                    pass
+            silent = set(wanted)
+            while silent and (left := begin + 0.002 - time.monotonic()) > 0:
+                client.settimeout(left)
+                try:
+                    data, (one, _) = client.recvfrom(64)
+                except OSError:
+                    break
                 now = time.monotonic()
-                gap = max(gap, now - last)
-                last = now
-                if not answers or answers[-1] != name:
-                    if not answers:
-                        gap = pause = 0.0
-                        open(stop + ".ready", "w").close()
-                    answers.append(name)
-            except OSError:
-                pass
-            time.sleep(max(0.0, begin + 0.002 - time.monotonic()))
-    gap = max(gap, time.monotonic() - last)
+                gaps[one] = max(gaps[one], now - (last[one] or now))
+                last[one] = now
+                silent.discard(one)
+                if one == address and (not answers or answers[-1] != data.decode()):
+                    answers.append(data.decode())
+            if not is_ready and None not in last.values():
+                is_ready, pause = True, 0.0
+                gaps = dict.fromkeys(wanted, 0.0)
+                open(stop + ".ready", "w").close()
+        time.sleep(max(0.0, begin + 0.002 - time.monotonic()))
+    now = time.monotonic()
+    gaps = {one: max(gap, now - (last[one] or now)) * 1000 for one, gap in gaps.items()}
     hosts = " then ".join("host" + name for name in answers)
-    print(f"   client: {address} answered by {hosts}, longest gap {gap * 1000:.0f} ms, "
-          f"its own longest pause {pause * 1000:.0f} ms", flush=True)
+    beside = f", gap of {staying} {gaps[staying]:.0f} ms" if staying else ""
+    print(f"   client: {address} answered by {hosts}, longest gap {gaps[address]:.0f} ms, "
+          f"its own longest pause {pause * 1000:.0f} ms{beside}", flush=True)
     sys.exit(0 if answers else 1)
 
 
@@ -186,7 +200,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "respond":
         respond(sys.argv[2])
     elif sys.argv[1] == "ask":
-        ask(sys.argv[2], sys.argv[3])
+        ask(*sys.argv[2:])
     elif sys.argv[1] == "all":
         ask_all(int(sys.argv[2]))
     else:

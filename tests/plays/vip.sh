@@ -81,21 +81,23 @@ respond() {
     responders[$1]=$!
 }
 
-# probe ADDRESS: asks it from host 4 until it is told to stop; prints who answered and the gap.
+# probe ADDRESS [STAYING]: asks it from host 4 until it is told to stop; prints who answered and the
+# gap, and that of an address which stays where it is.
 probe() {
-    nsenter -t "${anchors[4]}" -n python3 "$plays/probe.py" ask "$1" "$scratch/stop" \
+    nsenter -t "${anchors[4]}" -n python3 "$plays/probe.py" ask "$1" "$scratch/stop" "${@:2}" \
         >"$scratch/probed" &
     asker=$!
     until_true 20 "an answer of $1" test -e "$scratch/stop.ready"
 }
-# probed: ends the asking; gap_ms is the longest time without an answer, pause_ms without a question.
+# probed: ends the asking; gap_ms is the longest time without an answer, staying_ms the same of the
+# address that stays.
 probed() {
     sleep 0.3
     touch "$scratch/stop"
     wait $asker || fail 'the client got no answers'
     rm -f "$scratch/stop" "$scratch/stop.ready"
-    gap_ms=$(grep -o 'gap [0-9]*' "$scratch/probed" | cut -d' ' -f2)
-    pause_ms=$(grep -o 'pause [0-9]*' "$scratch/probed" | cut -d' ' -f2)
+    gap_ms=$(grep -o 'longest gap [0-9]*' "$scratch/probed" | cut -d' ' -f3)
+    staying_ms=$(grep -o 'gap of [0-9.]* [0-9]*' "$scratch/probed" | cut -d' ' -f4)
 }
 
 # The observer: whenever two hosts have an address at the same time, it says so in $scratch/twice.

@@ -131,7 +131,7 @@ pub(crate) fn status(
     let sites: BTreeMap<_, _> = config.sites.iter().map(site).collect();
     Status {
         session,
-        isolated: inner.is_isolated(),
+        isolated: inner.isolation.is_on(),
         members,
         purge: inner.rules.last(),
         connections: shared.clients() as u64,

@@ -19,7 +19,9 @@ use unixproc::log;
 
 use crate::config::{OnIsolation, Site};
 use crate::entry::{Entry, Moment};
+use crate::isolation::{Asked, Isolation};
 use crate::journal::Journal;
+use crate::prepared::{Answers, Second};
 use crate::root::{Found, Root};
 use crate::shared::now_ms;
 use crate::store::Store;
@@ -29,9 +31,6 @@ const OPEN_MAX: usize = 4096;
 
 /// How long a directory above may have another name before that is seen.
 const NAME_CHECK_MS: u64 = 1000;
-
-/// While purges may be missed, an object is used for so long after it was validated.
-const ISOLATED_USE_MS: i64 = 10_000;
 
 /// A site's target.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +69,7 @@ pub(crate) struct Cache {
     pub(crate) deleted: Mutex<Vec<OwnedFd>>,
     /// Whether a thread makes room.
     pub(crate) evicting: AtomicBool,
+    pub(crate) answers: Answers,
 }
 
 /// What the loops look at together.
@@ -84,11 +84,7 @@ pub(crate) struct Inner {
     order: VecDeque<String>,
     memory: usize,
     memory_max: usize,
-    on_isolation: OnIsolation,
-    /// Since when, in milliseconds, it is known that purges may be missed; none if none are.
-    isolated_since: Option<i64>,
-    /// Purges may have been missed up to this time, in milliseconds.
-    missed_until: i64,
+    pub(crate) isolation: Isolation,
 }
 
 #[derive(Debug)]
@@ -152,9 +148,7 @@ impl Cache {
             order: VecDeque::new(),
             memory: 0,
             memory_max,
-            on_isolation,
-            isolated_since: None,
-            missed_until: 0,
+            isolation: Isolation::new(on_isolation),
         };
         Ok(Cache {
             root,
@@ -162,6 +156,7 @@ impl Cache {
             inner: RwLock::new(inner),
             deleted: Mutex::default(),
             evicting: AtomicBool::new(false),
+            answers: Answers::default(),
         })
     }
 
@@ -235,7 +230,11 @@ impl Cache {
         let named = now.abs_diff(open.named_at) < NAME_CHECK_MS;
         let meta = &entry.object.meta;
         let verdict = inner.judge(place, &entry.tags, meta.rule);
-        let missed = inner.may_be_purged(meta.times.request, entry.asked_in_vain(), now);
+        let asked = Asked {
+            at: meta.times.request,
+            in_vain: entry.asked_in_vain(),
+        };
+        let missed = inner.isolation.must_ask(asked, now);
         drop(inner);
         if !entry.is_current(moment) || !(named || self.root.is_named(&entry.object)) {
             self.close(path);
@@ -276,6 +275,13 @@ impl Cache {
         let entry = Arc::new(Entry::read(object, policy, in_memory_max)?);
         self.lock().keep(Arc::clone(&entry));
         Some(entry)
+    }
+
+    /// Prepares an answer that begins with this head, see [`Answers`]. Takes the disk's time.
+    pub(crate) fn prepare(&self, entry: &Entry, head: &[u8], second: Second) {
+        let memory_max = self.read().memory_max;
+        self.answers
+            .prepare(&self.root, (entry, head, second), memory_max);
     }
 
     /// Puts what a 304 says in place of what was stored; none if the object is gone or purged.
@@ -324,42 +330,10 @@ impl Cache {
 }
 
 impl Inner {
-    /// Purges may be missed from `now` on, in milliseconds.
-    pub(crate) fn begin_isolation(&mut self, now: i64) {
-        self.isolated_since.get_or_insert(now);
-    }
-
-    /// From now on no purge is missed any more; what was asked for before `missed_until`, in
-    /// milliseconds, may be older than one that was.
-    pub(crate) fn end_isolation(&mut self, missed_until: i64) {
-        self.isolated_since = None;
-        self.missed_until = self.missed_until.max(missed_until);
-    }
-
-    pub(crate) fn is_isolated(&self) -> bool {
-        self.isolated_since.is_some()
-    }
-
     /// What a new configuration says.
     pub(crate) fn configure(&mut self, memory_max: usize, on_isolation: OnIsolation) {
         self.memory_max = memory_max;
-        self.on_isolation = on_isolation;
-    }
-
-    /// Whether a purge that was missed could concern what was asked for at this time, and again, in
-    /// vain, at that.
-    fn may_be_purged(&self, asked: i64, in_vain: i64, now: i64) -> bool {
-        let isolated = self.isolated_since;
-        match self.on_isolation {
-            OnIsolation::Serve => false,
-            OnIsolation::Revalidate => {
-                // Once what is older than the isolation, and then every ten seconds.
-                let last = asked.max(in_vain);
-                let due = |since| last <= since || last + ISOLATED_USE_MS < now;
-                asked < self.missed_until || isolated.is_some_and(due)
-            }
-            OnIsolation::Pass => asked < self.missed_until || isolated.is_some(),
-        }
+        self.isolation.set_policy(on_isolation);
     }
 
     /// What the purges say about something that was asked for under this number.

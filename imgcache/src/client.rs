@@ -1,6 +1,5 @@
 //! A client's connection: what was read of it, what is to be written to it.
 
-use std::fs::File;
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use rustix::net::SendFlags;
 
 use crate::config::Site;
 use crate::entry::Entry;
+use crate::prepared::Prepared;
 use crate::shared::Visit;
 
 /// An idle connection is closed after this time.
@@ -108,6 +108,8 @@ pub(crate) enum Source {
     Body(Arc<[u8]>, Range<u64>),
     /// A file, these bytes of it.
     Entry(Arc<Entry>, Range<u64>),
+    /// All of the answer, of which these bytes are to be sent.
+    Prepared(Arc<Prepared>, Range<u64>),
     /// The request to the origin, from here on, up to there if it is known.
     Fetch {
         at: u64,
@@ -366,24 +368,28 @@ impl Client {
         Ok(true)
     }
 
-    /// Sends up to `room` bytes of a file; they are taken off the range.
+    /// Sends what is next of its file, up to `room` bytes.
     ///
     /// # Errors
     /// The client is gone, or the file is shorter than it was: the answer cannot be completed.
-    pub(crate) fn send_file(
-        &mut self,
-        file: &File,
-        range: &mut Range<u64>,
-        room: u64,
-        now: Instant,
-    ) -> io::Result<Progress> {
+    pub(crate) fn send_file(&mut self, room: u64, now: Instant) -> io::Result<Progress> {
+        let Phase::Sending(source) = &mut self.phase else {
+            return Ok(Progress::Done);
+        };
+        let (file, head, range) = match source {
+            Source::Entry(entry, range) => (&entry.object.file, 0, range),
+            Source::Prepared(prepared, range) => (&prepared.file, prepared.head, range),
+            _ => return Ok(Progress::Done),
+        };
         if range.is_empty() {
             return Ok(Progress::Done);
         }
         let count = (range.end - range.start).min(room) as usize;
+        let body_from = range.start.max(head);
         match rustix::fs::sendfile(&self.stream, file, Some(&mut range.start), count) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(sent) => {
+                self.sent += range.start.max(head) - body_from;
                 self.moved += sent as u64;
                 self.deadline = now + PROGRESS;
                 Ok(if range.is_empty() {

@@ -102,7 +102,7 @@ impl Daemon {
         let bus = match config.group {
             Some(group) => {
                 // Purges before this moment may have been missed.
-                cache.lock().begin_isolation(now_ms());
+                cache.lock().isolation.begin(now_ms());
                 let address = group::Address::find(socket, config.socket.as_deref())?;
                 Some(Bus::new(address, group, BUS, missed))
             }
@@ -224,7 +224,7 @@ impl Daemon {
         let news = bus.receive(now);
         let cache = &self.shared.cache;
         if news.lost {
-            cache.lock().begin_isolation(now_ms());
+            cache.lock().isolation.begin(now_ms());
         }
         let config = self.shared.config();
         if !news.replayed.is_empty() {
@@ -233,7 +233,7 @@ impl Daemon {
         }
         if let Some(complete) = news.whole {
             let missed_until = if complete { 0 } else { now_ms() };
-            cache.lock().end_isolation(missed_until);
+            cache.lock().isolation.end(missed_until);
             self.status_at = now;
             log::info("caught-up", &[("complete", &complete)]);
         }
@@ -314,7 +314,7 @@ impl Daemon {
         if !is_due && status == self.last_status {
             return;
         }
-        if is_due && !self.shared.cache.read().is_isolated() {
+        if is_due && !self.shared.cache.read().isolation.is_on() {
             answers::note_whole(&self.shared.cache);
         }
         self.status_at = now + STATUS;
@@ -389,7 +389,7 @@ impl Daemon {
         if let Some(bus) = self.bus.take() {
             bus.leave();
         }
-        if !self.shared.cache.read().is_isolated() {
+        if !self.shared.cache.read().isolation.is_on() {
             answers::note_whole(&self.shared.cache);
         }
         if let Err(error) = self.shared.cache.lock().store.close() {

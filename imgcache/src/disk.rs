@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use imgcache::freshness::Policy;
 use unixproc::log;
@@ -13,6 +14,7 @@ use unixproc::log;
 use crate::cache::Cache;
 use crate::commit::Commit;
 use crate::entry::Entry;
+use crate::prepared::Second;
 use crate::purging::Enforced;
 use crate::shared::{CLIENTS_MAX, Content, ReturnAddress};
 
@@ -38,6 +40,14 @@ pub(crate) enum Task {
         bytes: Range<u64>,
         reply: ReturnAddress,
     },
+    /// Prepare the answer that begins with this head, for those who ask for it next.
+    Prepare {
+        entry: Arc<Entry>,
+        head: Vec<u8>,
+        second: Second,
+    },
+    /// Drop answers whose second is over.
+    Tidy,
     /// Give a body its name.
     Commit {
         commit: Box<Commit>,
@@ -108,9 +118,15 @@ fn work(receiver: &Mutex<Receiver<Task>>, waiting: &AtomicUsize, cache: &Cache) 
                 reply,
             } => {
                 // What cannot be read will be seen by the loop, which cannot send it.
-                let _ = entry.object.read_through(bytes);
+                let _ = entry.object.read_through(bytes, |_| Ok(()));
                 reply.send(Content::Warmed);
             }
+            Task::Prepare {
+                entry,
+                head,
+                second,
+            } => cache.prepare(&entry, &head, second),
+            Task::Tidy => cache.answers.tidy(Instant::now()),
             Task::Commit { commit, reply } => {
                 reply.send(Content::Committed(cache.commit(*commit)));
             }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use imgcache::freshness::{self, Policy, Use};
 use imgcache::http::{reason, write_line};
 
+use crate::prepared::Demand;
 use crate::root::Object;
 
 /// Larger bodies are sent from their files.
@@ -30,6 +31,8 @@ pub(crate) struct Entry {
     fresh_until: i64,
     /// Its age in seconds when it came.
     pub(crate) first_age: u64,
+    /// Only of those that are sent from their files.
+    pub(crate) demand: Demand,
     /// When the origin was last asked about it and had no answer, in milliseconds.
     in_vain: AtomicI64,
     /// The last turn of a loop in which the file was as it was when it was opened.
@@ -77,6 +80,7 @@ impl Entry {
             vary: meta.vary(),
             fresh_until,
             first_age: meta.stored().age(came),
+            demand: Demand::default(),
             in_vain: AtomicI64::new(0),
             current_in: AtomicU64::new(0),
             warm_in: AtomicU64::new(0),

@@ -363,8 +363,25 @@ mod tests {
             5
         );
         assert_eq!(fresh("Cache-Control: max-age=60\nAge: 20\n"), 40);
-        assert_eq!(fresh("Cache-Control: max-age=60\nAge: 20, 50\n"), 40);
-        assert_eq!(fresh("Cache-Control: max-age=60\nAge: 20.5\n"), 60);
+        // RFC 9111 section 5.1: the first of several ages, and none that is no number.
+        for (age, left) in [
+            ("20, 50", 40),
+            ("0,7200", 60),
+            ("7200,0", 0),
+            ("0\nAge: 7200", 60),
+            ("7200\nAge: 0", 0),
+            ("20, 20", 40),
+            ("abc", 60),
+            ("-7200", 60),
+            ("20.5", 60),
+            ("20;foo=111", 60),
+        ] {
+            assert_eq!(
+                fresh(&format!("Cache-Control: max-age=60\nAge: {age}\n")),
+                left,
+                "{age}"
+            );
+        }
         assert_eq!(
             fresh("Cache-Control: max-age=60\nDate: Sun, 06 Nov 1994 08:49:27 GMT\n"),
             50

@@ -2,10 +2,11 @@
 //!
 //! `daemon` is the thread around the loops, `orders` are the purges that it carries out. `server` is
 //! a loop, `client` and `fetch` are its connections; `serve`, `respond` and `send` answer requests,
-//! `forward` makes those to `origins`, of which `health` knows, `fill` decides what becomes of
+//! `prepared` has answers for what is asked for very often, `forward` makes those to `origins`, of which `health` knows, `fill` decides what becomes of
 //! responses, `spool` has their bodies. `cache` knows what is stored, `commit` puts it there,
 //! `purging` and `removal` delete it, `store` has it within `space`, `root` has the files, `disk`
-//! waits for them, `walk` looks through them. `bus` hears purges, and those that were missed.
+//! waits for them, `walk` looks through them. `bus` hears purges, and those that were missed;
+//! `isolation` is when they may be.
 
 #![forbid(unsafe_code)]
 
@@ -24,10 +25,12 @@ mod fetch;
 mod fill;
 mod forward;
 mod health;
+mod isolation;
 mod journal;
 mod network;
 mod orders;
 mod origins;
+mod prepared;
 mod purging;
 mod removal;
 mod respond;

@@ -11,8 +11,10 @@ use imgcache::freshness::Stored;
 use imgcache::http::{Framing, Headers, Reject, Response, reason, write_line};
 
 use crate::client::{Client, Phase, Source};
+use crate::disk::Task;
 use crate::entry::{Entry, SURROGATE};
 use crate::fetch::{Fetch, Outcome};
+use crate::prepared::{Second, Supply};
 use crate::serve::How;
 use crate::server::Server;
 
@@ -83,6 +85,35 @@ impl Server {
                 chunked,
             },
         });
+    }
+
+    /// Answers with an object that is fresh for so many seconds.
+    pub(crate) fn answer_hit(&self, client: &mut Client, entry: &Arc<Entry>, ttl: u64) {
+        let second = Second {
+            age: entry.age(self.now_ms),
+            ttl,
+        };
+        let meta = &entry.object.meta;
+        let supply = match is_common(client, entry) {
+            true => entry.demand.hit(second, meta.body.size),
+            false => Supply::Plain,
+        };
+        if let Supply::Ready(prepared) = supply {
+            (client.hit, client.status) = (true, meta.status);
+            let all = 0..prepared.length;
+            client.phase = Phase::Sending(Source::Prepared(prepared, all));
+            return;
+        }
+        answer_entry(client, entry, How::Hit(ttl), self.now_ms);
+        if let Supply::Due = supply {
+            let task = Task::Prepare {
+                entry: Arc::clone(entry),
+                head: client.output.clone(),
+                second,
+            };
+            // Where the disk has too much to do, hits are sent as before.
+            let _ = self.shared.disk.submit(task);
+        }
     }
 
     /// Counts a request that is over, and writes its line.
@@ -166,6 +197,20 @@ fn answer_own(client: &mut Client, status: u16, mut headers: Headers, text: &str
         client.sent += text.len() as u64;
     }
     client.phase = Phase::Sending(Source::Output);
+}
+
+/// Whether the answer with a stored object is the same for all who ask like this client: all of it,
+/// sent from its file, and another request may follow.
+fn is_common(client: &Client, entry: &Entry) -> bool {
+    let Some(request) = &client.request else {
+        return false;
+    };
+    entry.body.is_none()
+        && request.method == "GET"
+        && request.version == 1
+        && client.keep_alive
+        && client.output.is_empty()
+        && !CONDITIONS.iter().any(|name| request.headers.has(name))
 }
 
 /// Answers with a stored object.

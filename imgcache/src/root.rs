@@ -92,10 +92,7 @@ impl Root {
         // The file of the usage is there only after an orderly stop.
         let (era, used) = (number(ERA).unwrap_or(0), number(USED));
         let era = if used.is_some() { era } else { era + 1 };
-        // On disk before anything carries it: no number is to come twice.
-        let mut file = File::create(path.join(ERA))?;
-        file.write_all(format!("{era}\n").as_bytes())?;
-        file.sync_all()?;
+        note_era(path, &directory, era)?;
         let _ = fs::remove_file(path.join(USED)); // absent after an unclean stop
         let root = Root {
             directory,
@@ -272,6 +269,12 @@ impl Root {
         Ok((name, file.into()))
     }
 
+    /// A new file that has no name: it is gone when it is closed.
+    pub(crate) fn nameless(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.directory, ".", flags, Mode::RUSR)?.into())
+    }
+
     /// Puts a temporary file into its place.
     pub(crate) fn place(&self, name: &str, path: &str) -> io::Result<()> {
         let (directory, leaf) = path.rsplit_once('/').unwrap_or((".", path));
@@ -403,22 +406,40 @@ impl Object {
         !unixproc::disk::is_cached(&self.file, bytes).unwrap_or(false)
     }
 
-    /// Reads these bytes, so that they are in the page cache.
+    /// Reads these bytes, piece by piece, as far as the file goes; they are in the page cache then.
     ///
     /// # Errors
-    /// The disk cannot be read.
-    pub(crate) fn read_through(&self, bytes: Range<u64>) -> io::Result<()> {
-        let mut buffer = vec![0; READ_BYTES];
+    /// The disk cannot be read, or `take` fails.
+    pub(crate) fn read_through(
+        &self,
+        bytes: Range<u64>,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; READ_BYTES.min((bytes.end - bytes.start) as usize)];
         let mut at = bytes.start;
         while at < bytes.end {
-            let count = READ_BYTES.min((bytes.end - at) as usize);
+            let count = buffer.len().min((bytes.end - at) as usize);
             match self.file.read_at(&mut buffer[..count], at)? {
                 0 => return Ok(()),
-                count => at += count as u64,
+                count => {
+                    take(&buffer[..count])?;
+                    at += count as u64;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Has the number of a run on disk before anything carries it, and never half of it: no number is to
+/// come twice, also after a power failure.
+fn note_era(path: &Path, directory: &OwnedFd, era: u64) -> io::Result<()> {
+    let new = path.join(format!("{TEMPORARY}era"));
+    let mut file = File::create(&new)?;
+    file.write_all(format!("{era}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(new, path.join(ERA))?;
+    Ok(rustix::fs::fsync(directory)?)
 }
 
 /// The identity of a file's bytes.

@@ -45,24 +45,24 @@ impl Server {
             match source {
                 Source::Output | Source::Body(..) => return Ok(Progress::Done),
                 Source::Entry(entry, range) => {
-                    let (entry, mut rest) = (Arc::clone(entry), range.clone());
-                    if rest.start >= client.warm_until {
-                        client.warm_until = rest.end.min(rest.start + WINDOW);
-                        if entry.is_cold(rest.start..client.warm_until, self.turn) {
+                    let at = range.start;
+                    if at >= client.warm_until {
+                        client.warm_until = range.end.min(at + WINDOW);
+                        if entry.is_cold(at..client.warm_until, self.turn) {
                             return self.warm(id, client);
                         }
                     }
-                    let (file, room) = (&entry.object.file, client.warm_until - rest.start);
-                    let progress = client.send_file(file, &mut rest, room, self.now)?;
-                    if let Phase::Sending(Source::Entry(_, range)) = &mut client.phase {
-                        turn += rest.start - range.start;
-                        client.sent += rest.start - range.start;
-                        *range = rest;
-                    }
-                    if progress != Progress::More {
-                        return Ok(progress);
+                    let before = client.sent;
+                    match client.send_file(client.warm_until - at, self.now)? {
+                        Progress::More => turn += client.sent - before,
+                        progress => return Ok(progress),
                     }
                 }
+                // Bound: it is no longer than what one turn allows.
+                Source::Prepared(..) => match client.send_file(u64::MAX, self.now)? {
+                    Progress::More => {}
+                    progress => return Ok(progress),
+                },
                 Source::Fetch { .. } => match self.send_fetched(id, client)? {
                     Some(count) => turn += count,
                     None => return Ok(Progress::Blocked),

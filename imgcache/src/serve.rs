@@ -261,9 +261,7 @@ impl Server {
         };
         match found {
             Lookup::Cold(path) => self.load(id, client, place, path),
-            Lookup::Found(entry, Use::Fresh(ttl)) => {
-                answer_entry(client, &entry, How::Hit(ttl), self.now_ms);
-            }
+            Lookup::Found(entry, Use::Fresh(ttl)) => self.answer_hit(client, &entry, ttl),
             Lookup::Found(entry, Use::StaleWhileRevalidate) => {
                 answer_entry(client, &entry, How::Revalidating, self.now_ms);
                 if !head {

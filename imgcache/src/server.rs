@@ -20,6 +20,7 @@ use unixproc::log;
 
 use crate::client::{Client, Phase};
 use crate::config::Config;
+use crate::disk::Task;
 use crate::fetch::{Fetch, State};
 use crate::shared::{Letter, Shared};
 
@@ -295,6 +296,10 @@ impl Server {
         }
         self.pool.retain(|_, idle| !idle.is_empty());
         self.passes.retain(|_, until| *until > now);
+        // One loop has it done for all. If the disk has too much to do now, it is for the next time.
+        if self.index == 0 && !self.shared.cache.answers.is_empty() {
+            let _ = self.shared.disk.submit(Task::Tidy);
+        }
         self.flush_lines();
     }
 

@@ -202,6 +202,22 @@ fn after_an_unclean_stop_bodies_are_checked() {
 }
 
 #[test]
+fn the_number_of_a_run_is_replaced_and_never_cut() {
+    let root = Root::new("era");
+    for expected in 1..=3 {
+        let era = root.store().root.era();
+        assert_eq!(era, expected, "after a stop that was none");
+        // A power failure leaves the old file or the new one: what was there is not written to.
+        let kept = root.0.join(format!("kept{era}"));
+        fs::hard_link(root.0.join("#era"), &kept).unwrap();
+    }
+    for era in 1..=3 {
+        let kept = fs::read_to_string(root.0.join(format!("kept{era}")));
+        assert_eq!(kept.unwrap(), format!("{era}\n"));
+    }
+}
+
+#[test]
 fn room_is_made_before_it_is_used() {
     let root = Root::new("room");
     let mut store = root.store();

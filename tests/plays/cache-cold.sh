@@ -3,20 +3,11 @@
 # The kernel counts what each thread has had read from a disk, so this does not depend on times.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 
 start_origin 127.0.0.1
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $scratch/cache
-Control = $scratch/control
-MemorySize = 16
-Site $site { Origin = http://127.0.0.1:8080/ }
-CONF
-(ulimit -Sn 256 && exec "$bin/imgcache" -c "$scratch/imgcache.conf") 2>"$scratch/imgcache.err" &
-cache=$!
-get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
-until_true 30 'the cache serves' get /start.gif
+write_conf 'MemorySize = 16'
+start_cache bash -c 'ulimit -Sn 256 && exec "$@"' limited
 [ "$(awk '/^Max open files/ { print $4 }' /proc/$cache/limits)" -gt 256 ] || [ "$(ulimit -Hn)" = 256 ] ||
     fail 'the limit of descriptors was not raised'
 # read_by NAME: bytes that the threads of this name have had read from a disk.
@@ -81,9 +72,7 @@ else
 fi
 
 # Larger than MemorySize, and small: it is sent from its file all the same.
-how() { get "$1" -o "$scratch/body" -D - | cache_status; }
 get /medium.gif >/dev/null
 like "$(how /medium.gif)" 'hit*' 'an object larger than MemorySize'
 echo 'ok: what does not fit into memory is a hit from disk'
-kill -TERM $cache
-wait $cache || fail 'the cache did not stop with exit 0'
+stop_cache

@@ -3,7 +3,7 @@
 # names that are not found, names of files both ways, and that nothing is made outside the root.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 repository=$plays/../..
 
 sed -n '/^\.Bd -literal/,/^\.Ed/{/^\.[BE]d/d;s/\\&//g;p}' "$repository/man/imgcache.conf.5" >"$scratch/slide.conf"
@@ -38,20 +38,13 @@ mount --bind "$scratch/resolv.conf" /etc/resolv.conf && mount --bind "$scratch/n
 mkdir "$scratch/real" "$scratch/beside"
 ln -s "$scratch/real" "$scratch/link"
 echo "$site" >"$scratch/beside/file"
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $scratch/link/cache
-CacheSize = 100000
-Loops = 3
-Control = $scratch/control
-Site $site img.example.com { Origin = http://127.0.0.1:8080/ }
-Site lost.example.com { Origin = http://nowhere.example.net/ }
-CONF
-"$bin/imgcache" -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
-cache=$!
+root=$scratch/link/cache
+sites="Site $site img.example.com { Origin = http://127.0.0.1:8080/ }
+Site lost.example.com { Origin = http://nowhere.example.net/ }"
+write_conf 'CacheSize = 100000' 'Loops = 3'
+launch_cache
 get() { curl -s --path-as-is --max-time "${seconds:-20}" -H "Host: ${host:-$site}" "${@:2}" "http://127.0.0.1$1"; }
 code() { get "$1" -o "$scratch/body" -w '%{http_code}' "${@:2}"; }
-ctl() { "$bin/imgcachectl" -S "$scratch/control" "$@"; }
 until_true 30 'the cache serves' eval '[ "$(code /start.gif)" = 200 ]'
 until_true 30 'a name is asked for' grep -q asked "$scratch/names"
 for n in $(seq 5); do is "$(seconds=15 code "/beside$n.gif")" 200 'while a name is looked up'; done
@@ -131,6 +124,5 @@ until_true 30 'HUP' eval '[ "$(host=new.example.com code /x.gif)" = 200 ]'
 is "$(host=lost.example.com code /x.gif)" 421 'a site that is not there any more'
 grep -q 'restart-needed keyword=Loops' "$scratch/imgcache.err" || fail 'what needs a restart is not named'
 like "$(get /logo.gif -o "$scratch/body" -D - | cache_status)" 'hit*' 'what was stored before'
-kill -TERM $cache
-wait $cache || fail 'the cache did not stop with exit 0'
+stop_cache
 echo 'ok: HUP reads the file again'

@@ -3,23 +3,12 @@
 # wait for ever for slow clients, or hold more connections of one address than it is told to.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 
 ip address add 10.0.0.1/32 dev lo
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $scratch/cache
-Control = $scratch/control
-ClientLimit = 40
-MinimumRate = 1000
-AccessLog = $scratch/access.log combined
-Site $site {
-    Origin = http://10.0.0.1:8080/
-}
-CONF
-"$bin/imgcache" -v -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
-cache=$!
-listens() { (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; }
+sites="Site $site { Origin = http://10.0.0.1:8080/ }"
+write_conf 'ClientLimit = 40' 'MinimumRate = 1000' "AccessLog = $scratch/access.log combined"
+launch_cache
 until_true 10 'the cache serves' listens
 
 python3 "$plays/hostile.py" 127.0.0.1 $site 10.0.0.1 >"$scratch/hostile.out" ||
@@ -27,7 +16,6 @@ python3 "$plays/hostile.py" 127.0.0.1 $site 10.0.0.1 >"$scratch/hostile.out" ||
 [ "$(grep -c ', at the origin: ' "$scratch/hostile.out")" -ge 100 ] || fail 'the table is shorter than it was'
 echo "ok: smuggling and open-proxy probes, no byte of them at the origin: $(tail -n 1 "$scratch/hostile.out")"
 
-status() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -o "\"$1\":[0-9]*" | cut -d: -f2; }
 # open N TEXT: a connection that says so much and then nothing.
 open() {
     exec {fd}<>/dev/tcp/127.0.0.1/80 && printf '%b' "$2" >&"$fd"
@@ -70,7 +58,6 @@ echo 'Bogus = 1' >>"$scratch/imgcache.conf"
 kill -HUP $cache
 refused() { grep -q '^imgcache: reload-failed.*unknown keyword' "$scratch/imgcache.err"; }
 until_true 10 'a bad configuration is refused' refused
-"$bin/imgcachectl" -S "$scratch/control" metrics | grep -q '^imgcache_connections 0$' || fail 'no metrics'
-kill -TERM $cache
-wait $cache || fail 'the cache did not stop with exit 0'
+ctl metrics | grep -q '^imgcache_connections 0$' || fail 'no metrics'
+stop_cache
 echo 'ok: HUP reads the configuration and opens the log again, TERM stops'

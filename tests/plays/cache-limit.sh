@@ -5,7 +5,7 @@
 # Arguments: the directory of the programs [--seconds N] [--seed S]. `make cache-limit` takes 600 s.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 shift
 seconds=12 seed=1
 while [ $# -gt 0 ]; do
@@ -18,23 +18,10 @@ while [ $# -gt 0 ]; do
 done
 RANDOM=$seed
 
-limit=16384 root=$scratch/cache
+limit=16384
 start_origin 127.0.0.1
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $root
-CacheSize = $limit
-Control = $scratch/control
-Site $site { Origin = http://127.0.0.1:8080/ }
-CONF
-# start_cache: one without a bus.
-start_cache() {
-    "$bin/imgcache" -c "$scratch/imgcache.conf" 2>>"$scratch/imgcache.err" &
-    cache=$!
-}
-get() { curl -sf --max-time 20 -H "Host: $site" "http://127.0.0.1$1"; }
+write_conf "CacheSize = $limit"
 start_cache
-until_true 30 'the cache serves' get /start.gif
 python3 "$plays/churn.py" 127.0.0.1 $site "$seconds" "$seed" >"$scratch/churn.out" 2>"$scratch/churn.err" &
 churn=$!
 
@@ -52,7 +39,7 @@ while kill -0 $churn 2>/dev/null; do
             [ $((RANDOM % 2)) = 0 ] && signal=TERM || signal=KILL
             kill -$signal $cache
             wait $cache 2>/dev/null
-            start_cache
+            launch_cache
             restarts=$((restarts + 1))
             ;;
     esac
@@ -68,8 +55,7 @@ while kill -0 $churn 2>/dev/null; do
 done
 wait $churn || fail "$(cat "$scratch/churn.err")"
 until_true 20 'the cache serves at the end' get /end.gif
-kill -TERM $cache
-wait $cache || fail 'a clean stop'
+stop_cache
 echo "$(cat "$scratch/churn.out") answers, $looks looks, $removed removals by hand, $restarts restarts: at most $most kB of $limit"
 [ "$looks" -gt 20 ] && [ "$removed" -gt 0 ] && [ "$restarts" -gt 0 ] || fail 'too little happened'
 [ "$most" -gt $((limit * 3 / 4)) ] || fail 'the cache was never full'

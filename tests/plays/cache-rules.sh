@@ -2,23 +2,17 @@
 # Rules of HTTP that http-cache-tests does not ask about: docs/CACHE-RULES.md names them.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 
 start_origin 127.0.0.1
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $scratch/cache
-Control = $scratch/control
-Site $site { Origin = http://127.0.0.1:8080/ NegativeSeconds = 0 }
+sites="Site $site { Origin = http://127.0.0.1:8080/ NegativeSeconds = 0 }
 Site loop.example.com { Origin = http://127.0.0.1:80/ }
-Site away.example.com { Origin = http://127.0.0.1:1/ }
-CONF
-"$bin/imgcache" -v -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
-cache=$!
-# get PATH [CURL OPTION...]; head: the head of the answer; how: its Cache-Status; code: its status.
+Site away.example.com { Origin = http://127.0.0.1:1/ }"
+write_conf
+launch_cache
+# Errors are answers here. head: the head of the answer; code: its status.
 get() { curl -s --max-time 20 -H "Host: ${host:-$site}" "${@:2}" "http://127.0.0.1$1"; }
 head() { get "$1" -o "$scratch/body" -D - "${@:2}" | tr -d '\r'; }
-how() { head "$@" | cache_status; }
 code() { head "$@" | sed -n '1s/^[^ ]* \([0-9]*\).*/\1/p'; }
 asked() { tail -n 1 "$origin/headers"; }
 until_true 30 'the cache serves' eval '[ "$(code /start.gif)" = 200 ]'

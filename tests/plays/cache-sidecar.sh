@@ -2,41 +2,23 @@
 # Metadata beside the bodies: on a file system without attributes, and where it is too long for them.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 
 start_origin 127.0.0.1
-root=$scratch/cache
 mkdir "$root"
 mount -t ramfs none "$root" || skip 'no ramfs in a namespace of this kernel'
 python3 -c "import os; os.setxattr('$root', 'user.x', b'x')" 2>/dev/null && skip 'ramfs takes attributes here'
 
-start_cache() {
-    cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $root
-CacheSize = 100000
-Control = $scratch/control
-PurgeFrom = 127.0.0.1
-Site $site { Origin = http://127.0.0.1:8080/ }
-CONF
-    "$bin/imgcache" -v -c "$scratch/imgcache.conf" 2>>"$scratch/imgcache.err" &
-    cache=$!
-    until_true 10 'the cache serves' get /start.gif
-    until_true 20 'all is counted' counted
-}
-counted() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -q '"counted":true'; }
-get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
-how() { get "$1" -o "$scratch/body" -D - "${@:2}" | cache_status; }
-send_purge() { get "$1" -X PURGE -o "$scratch/body" -w '%{http_code}'; }
 # restart SIGNAL
 restart() {
     kill -"$1" $cache
     wait $cache 2>/dev/null
-    start_cache
+    start_counted
 }
 here=$root/$site
 
-start_cache
+write_conf 'CacheSize = 100000' 'PurgeFrom = 127.0.0.1'
+start_counted
 like "$(how /a.gif)" 'fwd=uri-miss*stored*' 'a miss'
 like "$(how /a.gif)" 'hit; ttl=*' 'a hit'
 is "$(cat "$here/a.gif")" '/a.gif one' 'the body and nothing else'
@@ -81,10 +63,10 @@ until_true 20 'the orphan is swept after a start' gone "$here/orphan.gif#m"
 [ -e "$here/a.gif#m" ] || fail 'what is no orphan is gone'
 echo 'ok: purges take the metadata along, orphans are swept'
 
-kill -TERM $cache
-wait $cache || fail 'a clean stop'
+stop_cache
 umount "$root" && root=$scratch/disk && here=$root/$site
-start_cache
+write_conf 'CacheSize = 100000' 'PurgeFrom = 127.0.0.1'
+start_counted
 get /padded.gif -o "$scratch/body" || fail 'an object with long headers'
 restart TERM
 get /padded.gif -o "$scratch/body" -D "$scratch/head" || fail 'it after a restart'
@@ -94,5 +76,4 @@ is "$(tr -d '\r' <"$scratch/head" | sed -n 's/^X-Padding: //p' | tr -d '\n' | wc
 is "$(send_purge /padded.gif)" 200 'PURGE'
 is "$(find "$here" -name 'padded*')" '' 'what is left of it'
 echo "ok: metadata that is long ($where here)"
-kill -TERM $cache
-wait $cache || fail 'a clean stop'
+stop_cache

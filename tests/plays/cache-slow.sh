@@ -3,22 +3,17 @@
 # answers that are hardly read. Others are served meanwhile, and the attackers cost little.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 command -v slowhttptest >/dev/null || skip 'slowhttptest is not here (Debian: slowhttptest)'
 
 three_hosts
 start_origin 127.0.0.1 nsenter -t "${anchors[1]}" -n
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 80
-CacheRoot = $scratch/cache
-Control = $scratch/control
-Site $site 10.77.0.1 { Origin = http://127.0.0.1:8080/ }
-CONF
-nsenter -t "${anchors[1]}" -n "$bin/imgcache" -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
-cache=$!
+sites="Site $site 10.77.0.1 { Origin = http://127.0.0.1:8080/ }"
+write_conf 'Listen = 10.77.0.1:80'
+launch_cache nsenter -t "${anchors[1]}" -n
 # get PATH [CURL OPTION...]: what a client on host 3 gets.
 get() { on 3 curl -sf --max-time 10 -H "Host: $site" "${@:2}" "http://10.77.0.1$1"; }
-connections() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -o '"connections":[0-9]*' | cut -d: -f2; }
+connections() { status connections; }
 until_true 30 'the cache serves' get /big.gif -o "$scratch/body"
 memory() { sed -n "s/^$1:[[:space:]]*\([0-9]*\) kB/\1/p" "/proc/$cache/status"; }
 before=$(memory RssAnon)
@@ -61,5 +56,4 @@ until_true 30 'they are disconnected' eval '[ "$(connections)" -lt 10 ]'
 kill $silent 2>/dev/null # it ends when nothing is left to it
 wait $silent 2>/dev/null
 echo 'ok: half-sent heads are closed after their time'
-kill -TERM $cache
-wait $cache || fail 'the cache did not stop with exit 0'
+stop_cache

@@ -3,37 +3,17 @@
 # after a purge, a disk that is full, a limit that holds.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 
-root=$scratch/cache
 start_origin 127.0.0.1
 
-# start_cache KILOBYTES: one without a bus, on $root.
-start_cache() {
-    cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $root
-CacheSize = $1
-Control = $scratch/control
-PurgeFrom = 127.0.0.1
-Site $site {
-    Origin = http://127.0.0.1:8080/
-}
-CONF
-    "$bin/imgcache" -v -c "$scratch/imgcache.conf" 2>>"$scratch/imgcache.err" &
-    cache=$!
-    until_true 10 'the cache serves' get /start.gif
-    until_true 20 'all is counted' counted
-}
-get() { curl -sf --max-time 20 -H "Host: $site" "${@:2}" "http://127.0.0.1$1"; }
-how() { get "$1" -o "$scratch/body" -D - | cache_status; }
-counted() { "$bin/imgcachectl" -S "$scratch/control" --json status | grep -q '"counted":true'; }
-kill_cache() {
-    kill -9 $cache
-    wait $cache 2>/dev/null
+# start_with KILOBYTES: a cache with so much room, on $root.
+start_with() {
+    write_conf "CacheSize = $1" 'PurgeFrom = 127.0.0.1'
+    start_counted
 }
 
-start_cache 100000
+start_with 100000
 for n in $(seq 5); do
     python3 "$plays/fill.py" 127.0.0.1 $site "/list$n/%d.gif" 200 2>/dev/null &
     fill=$!
@@ -45,7 +25,7 @@ for n in $(seq 5); do
     torn=$(find "$root/$site" -type f -name '*.gif' -printf '%P\n' |
         while read -r file; do printf '/%s one\n' "$file" | cmp -s - "$root/$site/$file" || echo "$file"; done)
     is "$torn" '' 'torn files'
-    start_cache 100000
+    start_with 100000
     is "$(find "$root" -name '#tmp*' | wc -l)" 0 'what is left of unfinished fills'
     is "$(get "/list$n/1.gif")" "/list$n/1.gif one" 'an object after a kill'
 done
@@ -53,7 +33,7 @@ echo 'ok: five kills during a thousand fills, nothing torn'
 
 get /zero.gif >/dev/null && get /short.gif >/dev/null && get /back.gif >/dev/null
 ln "$root/$site/back.gif" "$scratch/kept"
-is "$(curl -s -X PURGE -H "Host: $site" -o "$scratch/body" -w '%{http_code}' http://127.0.0.1/back.gif)" 200 'PURGE'
+is "$(send_purge /back.gif)" 200 'PURGE'
 [ ! -e "$root/$site/back.gif" ] || fail 'the purged file is there'
 echo two >"$origin/version"
 kill_cache
@@ -64,7 +44,7 @@ head -c "$(stat -c %s "$file")" /dev/zero | dd of="$file" conv=notrunc status=no
 touch -r "$scratch/time" "$file"
 truncate -s 3 "$root/$site/short.gif"
 mv "$scratch/kept" "$root/$site/back.gif"
-start_cache 100000
+start_with 100000
 is "$(get /zero.gif)" '/zero.gif two' 'a body of zeros'
 is "$(get /short.gif)" '/short.gif two' 'a body that was cut'
 is "$(get /back.gif)" '/back.gif two' 'a purged file that came back'
@@ -100,10 +80,9 @@ wait $filling || fail 'the client of a fill got nothing'
 is "$(cat "$root/$site/slow-body-rm.gif")" '/slow-body-rm.gif two' 'rm during a fill'
 echo 'ok: a renamed directory is noticed within a second; rm does not stop a fill'
 
-kill -TERM $cache
-wait $cache || fail 'a clean stop'
+stop_cache
 root=$scratch/limited
-start_cache 4096
+start_with 4096
 for n in $(seq 12); do
     get "/big$n.gif" -o "$scratch/body" || fail 'an object within the limit'
     is "$(stat -c %s "$scratch/body")" 1048576 'its length'
@@ -113,25 +92,23 @@ for n in $(seq 12); do
         4) rm "$root/$site"/big*.gif ;;
         8)
             kill_cache
-            start_cache 4096
+            start_with 4096
             ;;
     esac
 done
-like "$("$bin/imgcachectl" -S "$scratch/control" status)" '*evictions*' 'the status'
+like "$(ctl status)" '*evictions*' 'the status'
 echo 'ok: the limit holds with rm and a restart, by du'
 
-kill -TERM $cache
-wait $cache || fail 'a clean stop'
+stop_cache
 root=$scratch/small
 mkdir "$root"
 mount -t tmpfs -o size=3m none "$root" || skip 'no tmpfs in a namespace of this kernel'
-start_cache 100000
+start_with 100000
 for n in $(seq 6); do
     get "/big-full$n.gif" -o "$scratch/body" || fail 'an object while the disk is full'
     is "$(stat -c %s "$scratch/body")" 1048576 'its length while the disk is full'
 done
 is "$(find "$root" -name '#tmp*' | wc -l)" 0 'what is left of failed fills'
 like "$(how /big-full1.gif)" 'hit*' 'what was stored before the disk was full'
-kill -TERM $cache
-wait $cache || fail 'a clean stop on a full disk'
+stop_cache
 echo 'ok: a full disk is passed through'

@@ -3,20 +3,13 @@
 # responses that can be read in two ways, pipelines, and what is not stored.
 bin=$1
 . "$(dirname "$0")/net.sh" "$@"
-. "$(dirname "$0")/caches.sh"
+. "$(dirname "$0")/lone-cache.sh"
 
 ip address add 10.0.0.1/32 dev lo
-cat >"$scratch/imgcache.conf" <<CONF
-Listen = 127.0.0.1:80
-CacheRoot = $scratch/cache
-Control = $scratch/control
-Site $site { Origin = http://10.0.0.1:8080/ NegativeSeconds = 600 }
-CONF
-"$bin/imgcache" -v -c "$scratch/imgcache.conf" 2>"$scratch/imgcache.err" &
-cache=$!
-listens() { (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; }
+sites="Site $site { Origin = http://10.0.0.1:8080/ NegativeSeconds = 600 }"
+write_conf
+launch_cache
 until_true 30 'the cache serves' listens
 python3 "$plays/wire.py" 127.0.0.1 $site 10.0.0.1 "$scratch/cache" 2>"$scratch/wire.err" ||
     fail 'something else is on the wire'
-kill -TERM $cache
-wait $cache || fail 'the cache did not stop with exit 0'
+stop_cache

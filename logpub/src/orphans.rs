@@ -68,6 +68,11 @@ impl Orphans {
         self.outlet.waiting_bytes()
     }
 
+    /// Lines that were too long, and were broken, since the start.
+    pub(crate) fn broken_lines(&self) -> u64 {
+        self.outlet.broken_lines()
+    }
+
     /// Publishes a lane, and looks for the next one when it is empty; gives whether anything was
     /// acknowledged. `own` is the lane of this process, which is none of them.
     pub(crate) fn work(

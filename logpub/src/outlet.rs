@@ -11,9 +11,12 @@ use group::{
 use mio::event;
 use mio::{Registry, Token};
 use unixproc::log;
-use weblog::stream::{Gap, PUBLISHER_MARK, Publisher, PublisherAction, SessionName};
+use weblog::stream::{
+    Gap, LINE_BREAK_BYTES, PUBLISHER_MARK, Publisher, PublisherAction, SessionName,
+};
 
 use crate::bus::disconnect;
+use crate::publisher::REPORT_INTERVAL;
 use crate::spool::{Contents, LaneReader, hex};
 
 /// Bound: events taken from a session before the input has its turn.
@@ -29,6 +32,9 @@ pub(crate) struct Outlet {
     /// Who is in the control group, as far as this session knows.
     members: Option<Vec<SessionName>>,
     lane: Option<Lane>,
+    /// Lines of all lanes that were too long, and were broken.
+    broken_lines: u64,
+    throttle: log::Throttle,
     buffer: BytesMut,
 }
 
@@ -66,6 +72,8 @@ impl Outlet {
             control,
             members: None,
             lane: None,
+            broken_lines: 0,
+            throttle: log::Throttle::new(REPORT_INTERVAL),
             buffer: BytesMut::new(),
         })
     }
@@ -112,6 +120,11 @@ impl Outlet {
     /// Everything of the lane before this offset has been handed to the bus; none without a lane.
     pub(crate) fn published(&self) -> Option<u64> {
         self.lane.as_ref().map(|lane| lane.machine.published())
+    }
+
+    /// Lines that were too long, and were broken, since the start.
+    pub(crate) fn broken_lines(&self) -> u64 {
+        self.broken_lines
     }
 
     /// Bytes of whole lines that are not acknowledged.
@@ -246,8 +259,12 @@ impl Outlet {
                     self.buffer.resize(length, 0);
                     let bytes = &mut self.buffer[..];
                     lane.reader.read(offset, bytes).map_err(Trouble::Lane)?;
+                    let broken = lane.machine.broken_lines();
                     lane.machine
                         .handle_read(offset, self.buffer.split().freeze());
+                    if lane.machine.broken_lines() > broken {
+                        self.report_broken(offset);
+                    }
                     continue;
                 }
                 PublisherAction::Acknowledged(end) => {
@@ -265,6 +282,21 @@ impl Outlet {
             }
         }
         Ok(())
+    }
+
+    /// A line was broken near this offset of the lane.
+    fn report_broken(&mut self, offset: u64) {
+        self.broken_lines += 1;
+        if let Some(repeated) = self.throttle.admit(Instant::now()) {
+            let lane = self.lane().map(|reader| reader.identity().name());
+            let fields: log::Fields = &[
+                ("lane", &lane.unwrap_or_default()),
+                ("offset", &offset),
+                ("at-bytes", &LINE_BREAK_BYTES),
+                ("repeated", &repeated),
+            ];
+            log::warning("line-broken", fields);
+        }
     }
 }
 

@@ -345,6 +345,7 @@ impl Spooler {
             .as_ref()
             .map(|(identity, lane)| (hex(identity.stream), lane.end()));
         let (stream, spooled) = lane.unwrap_or_default();
+        let broken = self.own.broken_lines() + self.orphans.broken_lines();
         let fields: log::Fields = &[
             ("lane", &stream),
             ("spooled", &spooled),
@@ -353,6 +354,7 @@ impl Spooler {
             ("waiting-bytes", &self.waiting_bytes()),
             ("input-bytes", &counts.spooled_bytes),
             ("unterminated-lines", &counts.unterminated_lines),
+            ("broken-lines", &broken),
             ("dropped-lines", &counts.dropped_lines),
             ("dropped-bytes", &counts.dropped_bytes),
             ("connected", &self.own.is_connected()),

@@ -411,6 +411,7 @@ impl KeptLog {
             }
         }
         self.report_misfits();
+        self.report_forgotten();
         if self.logger.is_unfit() && self.link.is_connected() {
             let event = match self.logger.counts().diverged > 0 {
                 true => "journal-diverged",
@@ -454,14 +455,14 @@ impl KeptLog {
         }
     }
 
-    /// Gives up a logger.
+    /// Gives up a logger; gives whether it was given up before, and has not been back.
     ///
     /// # Errors
     /// It cannot be given up, or not now.
-    pub(crate) fn forget(&mut self, name: &str) -> Result<(), ForgetError> {
-        self.logger.forget(name)?;
+    pub(crate) fn forget(&mut self, name: &str) -> Result<bool, ForgetError> {
+        let before = self.logger.forget(name)?;
         self.act();
-        Ok(())
+        Ok(before)
     }
 
     /// Whether nobody reads stdout any more.

@@ -24,6 +24,8 @@ pub(crate) enum Request {
 pub(crate) struct Answer {
     /// The groups in whose logs it was put in order.
     pub(crate) groups: Vec<String>,
+    /// The groups in whose logs it stands already, and the logger has not been back since.
+    pub(crate) already: Vec<String>,
 }
 
 /// Either.
@@ -47,7 +49,14 @@ pub(crate) fn forget(config: &Config, name: &str) -> Result<u8, Failure> {
     let path = socket(config)
         .ok_or_else(|| Failure::usage("forget needs a configuration with Loggers"))?;
     let answer = ask(&path, &Request::Forget(name.to_owned()))?;
-    let text = format!("{name} is forgotten in: {}\n", answer.groups.join(", "));
+    let mut text = String::new();
+    if !answer.groups.is_empty() {
+        text += &format!("{name} is forgotten in: {}\n", answer.groups.join(", "));
+    }
+    if !answer.already.is_empty() {
+        let groups = answer.already.join(", ");
+        text += &format!("{name} was forgotten already in: {groups}\n");
+    }
     exit::print(&text)
 }
 

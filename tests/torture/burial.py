@@ -49,18 +49,22 @@ class Burial:
 
     def look(self):
         """The record has to stand in the journals before the new logger may come."""
-        if on_record(self.speaker.host) > self.before and self.is_named():
+        if self.is_on_record():
             self.bury()
         elif self.torture.seconds() > self.asked + PATIENCE_SECONDS:
             self.ask()
         else:
             self.torture.later(0.3, f"is {self.name} forgotten?", self.look)
 
-    def is_named(self):
-        """Whether it is this one: what was said twice of another one may stand there twice."""
+    def is_on_record(self):
         with open(self.speaker.log, "rb") as log:
             log.seek(self.log_begin)
-            return f"logger-forgotten name={self.name}\n".encode() in log.read()
+            words = log.read()
+        if f"logger-already-forgotten group=web name={self.name}\n".encode() in words:
+            # It has not taken part since it was forgotten the last time.
+            return True
+        named = f"logger-forgotten name={self.name}\n".encode() in words
+        return named and on_record(self.speaker.host) > self.before
 
     def bury(self):
         torture, host = self.torture, self.victim.host

@@ -39,16 +39,18 @@ impl Daemon {
 /// Gives up a logger in every group where that is possible.
 fn forget(kept: &mut [KeptLog], name: &str) -> Reply {
     let mut groups = Vec::new();
+    let mut already = Vec::new();
     let mut errors = Vec::new();
     for kept in kept {
         let group = kept.group().to_string();
         match kept.forget(name) {
-            Ok(()) => groups.push(group),
+            Ok(false) => groups.push(group),
+            Ok(true) => already.push(group),
             Err(error) => errors.push(format!("{group}: {error}")),
         }
     }
     match errors.is_empty() {
-        true => Reply::Done(Answer { groups }),
+        true => Reply::Done(Answer { groups, already }),
         false => Reply::Failed(status::Failure {
             error: errors.join("; "),
         }),

@@ -31,6 +31,14 @@ impl KeptLog {
         }
     }
 
+    /// Logs which loggers were given up again: of those no other record is made.
+    pub(super) fn report_forgotten(&mut self) {
+        for name in self.logger.take_forgotten_again() {
+            let fields: log::Fields = &[("group", &self.group), ("name", &name)];
+            log::notice("logger-already-forgotten", fields);
+        }
+    }
+
     /// Publishes the status if it is due.
     pub(super) fn publish_status(&mut self, now: Instant) {
         if now < self.status_at {

@@ -9,6 +9,7 @@
 //! Now and then a segment begins, with what the entries before it come to; what stands before a
 //! segment can be removed when nobody needs it.
 
+mod head;
 mod provisional;
 pub(super) mod reader;
 pub(super) mod record;
@@ -22,8 +23,9 @@ use bytes::Bytes;
 
 use super::StreamId;
 use super::hash::mix;
+use head::Beginning;
 use provisional::{Change, Provisional};
-use record::{Base, Parsed};
+use record::Parsed;
 pub(super) use record::{NAME_BYTES_MAX, Prefix, Record};
 use streams::Streams;
 
@@ -70,6 +72,8 @@ pub(super) struct Journal {
     segments: VecDeque<(u64, u64)>,
     /// A segment of which only the beginning of its head is here, or was when a crash came.
     head: Option<(u64, u64)>,
+    /// The same of the head that an empty journal is to begin with.
+    beginning: Option<Beginning>,
     /// Offset of the end of the file.
     file_bytes: u64,
     /// Length of all entries' records.
@@ -103,6 +107,7 @@ impl Journal {
             }]),
             segments: VecDeque::from([(0, 0)]),
             head: None,
+            beginning: None,
             file_bytes: 0,
             entry_bytes: 0,
             commit: 0,
@@ -135,16 +140,7 @@ impl Journal {
             Record::Mark { peer, prefix } => {
                 self.marks.insert(peer.clone(), *prefix);
             }
-            Record::Forgotten(name) => {
-                self.forgotten.insert(name.clone());
-            }
-            Record::Heard(name) => {
-                self.forgotten.remove(name);
-            }
-            Record::Base(base) => self.apply_base(base),
-            Record::HeadEnd => self.segments.extend(self.head.take()),
-            Record::Known { stream, ranges } => self.streams.know(*stream, ranges),
-            _ => {}
+            _ => self.apply_head(record),
         }
         self.file_bytes = end;
     }
@@ -159,6 +155,8 @@ impl Journal {
         if self.file_bytes - last >= POINT_BYTES {
             self.points.push_back(here);
         }
+        // All entries came after all, instead of what those before a segment come to.
+        self.beginning = None;
         let change = self.change_by(record);
         self.length += 1;
         self.hash = mix(self.hash, body_hash);
@@ -201,6 +199,12 @@ impl Journal {
                     false => Change::Nothing,
                 };
             }
+            Record::Heard(name) => {
+                return match self.forgotten.take(name) {
+                    Some(name) => Change::Heard(name),
+                    None => Change::Nothing,
+                };
+            }
             _ => return Change::Nothing,
         };
         self.gap_bytes += given_up;
@@ -221,31 +225,6 @@ impl Journal {
         let commit = self.commit;
         let old = self.terms.iter().filter(|(at, _)| *at <= commit).count();
         self.terms.drain(..old.saturating_sub(1));
-    }
-
-    /// A segment's first record: what it says is known, unless the file begins with it.
-    fn apply_base(&mut self, base: &Base) {
-        let at = self.file_bytes;
-        if self.length == 0 && base.position > 0 {
-            self.length = base.position;
-            self.hash = base.hash;
-            self.entry_bytes = base.entry_bytes;
-            self.time = base.time;
-            self.gap_bytes = base.gap_bytes;
-            self.terms = vec![(base.position, base.last_term)];
-            // Only what is committed is ever removed from before a segment.
-            self.commit = base.position;
-            self.points.clear();
-            self.segments.clear();
-            self.segments.push_back((at, self.length));
-        } else {
-            self.head = Some((at, self.length));
-        }
-        self.points.push_back(Point {
-            position: self.length,
-            hash: self.hash,
-            at,
-        });
     }
 
     /// Takes entries back; `end` is the offset where the next record begins.
@@ -304,6 +283,9 @@ impl Journal {
             Change::Forgotten(name) => {
                 self.forgotten.remove(&name);
             }
+            Change::Heard(name) => {
+                self.forgotten.insert(name);
+            }
         }
     }
 
@@ -325,48 +307,6 @@ impl Journal {
             taken += length;
         }
         taken
-    }
-
-    /// Whether the last segment is long enough.
-    pub(super) fn wants_segment(&self) -> bool {
-        let begin = self.segments.back().map_or(0, |segment| segment.0);
-        self.file_bytes - begin >= SEGMENT_BYTES
-    }
-
-    /// What the next segment begins with.
-    pub(super) fn segment_head(&self) -> Vec<Record> {
-        let base = Record::Base(Base {
-            position: self.length,
-            hash: self.hash,
-            entry_bytes: self.entry_bytes,
-            last_term: self.last_term(),
-            time: self.time,
-            gap_bytes: self.gap_bytes,
-        });
-        let marks = self.marks.iter().map(|(peer, &prefix)| Record::Mark {
-            peer: peer.clone(),
-            prefix,
-        });
-        let forgotten = self.forgotten.iter().cloned().map(Record::Forgotten);
-        let known = self.streams.iter().flat_map(|(stream, ranges)| {
-            let spans: Vec<_> = ranges.iter().collect();
-            let known = |part: &[(u64, u64)]| Record::Known {
-                stream,
-                ranges: part.to_vec(),
-            };
-            spans
-                .chunks(record::RANGES_MAX)
-                .map(known)
-                .collect::<Vec<_>>()
-        });
-        let promise = Record::Promise(self.promise());
-        [base, promise]
-            .into_iter()
-            .chain(marks)
-            .chain(forgotten)
-            .chain(known)
-            .chain([Record::HeadEnd])
-            .collect()
     }
 
     /// Lets go of the segments that hold no entry after `position`; gives the offset where the
@@ -406,6 +346,16 @@ impl Journal {
             at: point.at,
             position: point.position,
             until: next.map_or(self.length, |next| next.position),
+            hash: point.hash,
+        })
+    }
+
+    /// Where to read the head of the segment that the file begins with, up to the first entry.
+    pub(super) fn first_stretch(&self) -> Option<Stretch> {
+        self.points.front().map(|point| Stretch {
+            at: point.at,
+            position: point.position,
+            until: point.position + 1,
             hash: point.hash,
         })
     }

@@ -120,6 +120,9 @@ pub struct Logger {
     /// Bound: one for each logger of the view.
     misfits: Vec<(Misfit, String, SessionName)>,
     new_misfits: Vec<(Misfit, String, SessionName)>,
+    /// Loggers that were given up once more, of which nobody was told. Bound: one for each name of
+    /// the list.
+    forgotten_again: BTreeSet<String>,
     round: Option<Round>,
     /// Bound: [`commit::ANCHORS_MAX`].
     anchors: BTreeMap<SessionName, Anchor>,
@@ -182,6 +185,7 @@ impl Logger {
             struck: BTreeSet::new(),
             misfits: Vec::new(),
             new_misfits: Vec::new(),
+            forgotten_again: BTreeSet::new(),
             round: None,
             anchors: BTreeMap::new(),
             fetches: VecDeque::new(),

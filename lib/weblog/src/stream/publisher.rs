@@ -85,6 +85,9 @@ pub struct Publisher {
     unacknowledged: VecDeque<u64>,
     /// Bytes published of a line that is longer than a message.
     piece_bytes: usize,
+    /// Lines that were broken, and where the last piece of the last one ended.
+    broken_lines: u64,
+    broken_end: Option<u64>,
     /// The offset of a read under way.
     reading: Option<u64>,
     /// What was given up and is not acknowledged, in order. Bound: the caller's.
@@ -106,6 +109,8 @@ impl Publisher {
             spooled: acknowledged,
             unacknowledged: VecDeque::new(),
             piece_bytes: 0,
+            broken_lines: 0,
+            broken_end: None,
             reading: None,
             gaps: VecDeque::new(),
             actions: VecDeque::new(),
@@ -148,14 +153,27 @@ impl Publisher {
     }
 
     /// How much of what is there the next message takes, and whether its batch ends with it.
-    fn cut(&self, bytes: &[u8]) -> (usize, bool) {
+    fn cut(&mut self, bytes: &[u8]) -> (usize, bool) {
         match memrchr(b'\n', bytes) {
             Some(newline) => (newline + 1, true),
             // The loggers hold no longer line than this: it is broken, and they end it.
             None if self.piece_bytes + bytes.len() > LINE_BYTES_MAX => {
-                (bytes.len().min(MESSAGE_BYTES_MAX - 1), true)
+                let length = bytes.len().min(MESSAGE_BYTES_MAX - 1);
+                self.count_broken(length as u64);
+                (length, true)
             }
             None => (bytes.len(), bytes.len() < MESSAGE_BYTES_MAX),
+        }
+    }
+
+    /// Counts a line that is broken so many bytes further on: once, into however many pieces it
+    /// goes, and however often it is published.
+    fn count_broken(&mut self, length: u64) {
+        let begin = self.published - self.piece_bytes as u64;
+        let end = self.published + length;
+        if self.broken_end.is_none_or(|before| before < end) {
+            self.broken_lines += u64::from(self.broken_end != Some(begin));
+            self.broken_end = Some(end);
         }
     }
 
@@ -290,6 +308,11 @@ impl Publisher {
     /// Everything before this offset has been handed out.
     pub fn published(&self) -> u64 {
         self.published
+    }
+
+    /// Lines that were longer than [`LINE_BREAK_BYTES`] and were published as several.
+    pub fn broken_lines(&self) -> u64 {
+        self.broken_lines
     }
 
     /// Bytes that are spooled and not acknowledged.
@@ -461,5 +484,30 @@ mod tests {
             .position(|data| data.len() < MESSAGE_BYTES_MAX);
         assert_eq!(broken, Some(LINE_BYTES_MAX / MESSAGE_BYTES_MAX));
         assert_eq!(publisher.unacknowledged.len(), 3);
+        assert_eq!(publisher.broken_lines(), 1);
+    }
+
+    #[test]
+    fn a_broken_line_is_counted_once() {
+        let mut spool = vec![b'x'; 2 * LINE_BREAK_BYTES as usize + 9];
+        spool.extend_from_slice(b"\nnext\n");
+        let mut publisher = Publisher::new(STREAM, 0);
+        publisher.handle_spooled(spool.len() as u64);
+        // Of which nothing is acknowledged, then the first piece, then all but the next line.
+        for acknowledged in [0, LINE_BREAK_BYTES, 2 * LINE_BREAK_BYTES + 10] {
+            publisher.handle_membership(&members(), true);
+            run(&mut publisher, &spool);
+            ack(&mut publisher, acknowledged);
+            run(&mut publisher, &spool);
+            ack(&mut publisher, acknowledged);
+            run(&mut publisher, &spool);
+            assert_eq!(publisher.broken_lines(), 1, "from {acknowledged} on");
+        }
+        assert_eq!(publisher.published(), spool.len() as u64);
+        spool.extend(std::iter::repeat_n(b'y', LINE_BREAK_BYTES as usize));
+        spool.extend_from_slice(b"yy\n");
+        publisher.handle_spooled(spool.len() as u64);
+        run(&mut publisher, &spool);
+        assert_eq!(publisher.broken_lines(), 2);
     }
 }

@@ -26,4 +26,5 @@ pub(super) enum Change {
     /// The ordered time was this before.
     Time(u64),
     Forgotten(String),
+    Heard(String),
 }

@@ -46,6 +46,8 @@ pub(in super::super) enum Record {
     },
     /// Entry: an administrator has given up this logger, and what it alone has.
     Forget(String),
+    /// Entry: a logger that was given up is back.
+    Heard(String),
     /// Note: no round of a lower term will be taken part in.
     Promise(u64),
     /// Note: the entries up to this position stay.
@@ -59,10 +61,8 @@ pub(in super::super) enum Record {
     Mark { peer: String, prefix: Prefix },
     /// Note: this logger was given up before.
     Forgotten(String),
-    /// Note: a logger that was given up has come back.
-    Heard(String),
     /// Note, at the beginning of a segment: what the entries before it come to. The journal may
-    /// begin here; `Promise`, `Mark`s and `Known`s follow.
+    /// begin here; `Promise`, `Mark`s, `Forgotten`s and `Known`s follow, and a `HeadEnd`.
     Base(Base),
     /// Note: all that a segment begins with is here; without it, it is no place to begin.
     HeadEnd,
@@ -105,16 +105,6 @@ pub(in super::super) enum Parsed {
     Damaged,
 }
 
-impl Base {
-    /// What was before it.
-    pub(in super::super) fn prefix(&self) -> Prefix {
-        Prefix {
-            length: self.position,
-            hash: self.hash,
-        }
-    }
-}
-
 impl Record {
     /// Whether it has a position.
     pub(in super::super) fn is_entry(&self) -> bool {
@@ -125,13 +115,13 @@ impl Record {
             | Record::Time(_)
             | Record::Gap { .. }
             | Record::Forget(_)
+            | Record::Heard(_)
             | Record::Missed(_) => true,
             Record::Promise(_)
             | Record::Commit(_)
             | Record::Truncate(_)
             | Record::Mark { .. }
             | Record::Forgotten(_)
-            | Record::Heard(_)
             | Record::Base(_)
             | Record::HeadEnd
             | Record::Known { .. } => false,
@@ -152,10 +142,10 @@ impl Record {
             Record::Forget(_) => 10,
             Record::Base(_) => 11,
             Record::Known { .. } => 12,
-            Record::HeadEnd => 16,
             Record::Forgotten(_) => 13,
             Record::Heard(_) => 14,
             Record::Missed(_) => 15,
+            Record::HeadEnd => 16,
         }
     }
 
@@ -280,10 +270,10 @@ impl Record {
                 gap_bytes: read_number(data)?,
             }),
             12 => read_known(data)?,
-            16 => data.is_empty().then_some(Record::HeadEnd)?,
             13 => Record::Forgotten(read_name(data)?),
             14 => Record::Heard(read_name(data)?),
             15 => Record::Missed(read_number(data)?),
+            16 => data.is_empty().then_some(Record::HeadEnd)?,
             _ => return None,
         };
         Some(record)

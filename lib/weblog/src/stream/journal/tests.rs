@@ -126,9 +126,16 @@ fn what_is_taken_back_is_as_if_it_had_not_been() {
     assert_eq!((journal.length(), journal.last_term()), (2, 0));
     assert_eq!((journal.promise(), journal.time()), (3, 0));
     assert_eq!((journal.gap_bytes(), journal.is_forgotten("c")), (0, false));
+    for record in [Record::Forget("c".to_owned()), Record::Commit(3)] {
+        journal.append(&record);
+    }
+    journal.append(&Record::Heard("c".to_owned()));
+    assert!(!journal.is_forgotten("c"));
+    journal.append(&Record::Truncate(3));
+    assert!(journal.is_forgotten("c"));
     assert_eq!(journal.missing(STREAM, 0, 25), [(8, 25)]);
     let mut other = Journal::new(true);
-    for record in &records[..2] {
+    for record in [&records[0], &records[1], &records[7]] {
         other.append(record);
     }
     assert_eq!(
@@ -181,6 +188,62 @@ fn a_segment_of_whose_head_a_crash_has_left_a_part_is_no_place_to_begin() {
             file.extend(journal.append(record));
         }
     }
+}
+
+#[test]
+fn an_empty_journal_begins_with_a_head_that_is_whole_or_not_at_all() {
+    let mut peer = Journal::new(true);
+    for record in every_kind() {
+        peer.append(&record);
+    }
+    peer.append(&Record::Commit(peer.length()));
+    let head = peer.segment_head();
+    let known = |journal: &Journal| {
+        (
+            (journal.whole(), journal.commit(), journal.time()),
+            (journal.last_term(), journal.gap_bytes()),
+            (journal.is_forgotten("c"), journal.missing(STREAM, 0, 99)),
+        )
+    };
+    for count in 0..head.len() {
+        let mut file = Vec::new();
+        let mut journal = Journal::new(true);
+        let append = |journal: &mut Journal, file: &mut Vec<u8>, records: &[Record]| {
+            for record in records {
+                file.extend(journal.append(record));
+            }
+        };
+        append(&mut journal, &mut file, &head[..count]);
+        let mut replayed = Journal::new(true);
+        assert_eq!(
+            replayed.replay(&Bytes::copy_from_slice(&file)),
+            file.len(),
+            "{count} records"
+        );
+        for mut journal in [journal, replayed] {
+            let mut file = file.clone();
+            assert_eq!(
+                known(&journal),
+                known(&Journal::new(true)),
+                "{count} records"
+            );
+            append(&mut journal, &mut file, &head);
+            assert_eq!(known(&journal), known(&peer));
+            assert_eq!(journal.first_position(), peer.length());
+            append(&mut journal, &mut file, &[batch(99, b"next\n")]);
+            let mut again = Journal::new(true);
+            again.replay(&file.into());
+            assert_eq!(known(&again), known(&journal));
+        }
+    }
+    // All entries came after all: what was said of them does not count.
+    let mut journal = Journal::new(true);
+    for record in head[..head.len() - 1].iter().chain([&batch(0, b"one\n")]) {
+        journal.append(record);
+    }
+    journal.append(&Record::HeadEnd);
+    assert_eq!((journal.length(), journal.is_forgotten("c")), (1, false));
+    assert_eq!(journal.missing(STREAM, 0, 99), [(4, 99)]);
 }
 
 /// The entries of a journal from a position on, read from its file as it is.

@@ -43,7 +43,7 @@ pub(super) struct Fetch {
     /// What of the peer's journal is here, and the length where this ends.
     here: Prefix,
     until: u64,
-    /// Whether the peer's base is wanted.
+    /// Whether the head of the peer's journal is wanted, and is not here as a whole.
     from_base: bool,
     id: u32,
     /// What is there of an entry.
@@ -313,6 +313,7 @@ impl Logger {
         let adopt = fetch.mark.is_none();
         let body_hash = Record::body_hash(&body);
         match Record::from_body(body) {
+            Some(head) if fetch.from_base => self.take_head(&head),
             Some(record) if record.is_entry() && fetch.here.length < fetch.until => {
                 fetch.here.length += 1;
                 fetch.here.hash = mix(fetch.here.hash, body_hash);
@@ -322,17 +323,27 @@ impl Logger {
                     self.mark_fetched();
                 }
             }
-            Some(Record::Base(base)) if fetch.from_base && self.journal.length() == 0 => {
-                fetch.here = base.prefix();
-                fetch.from_base = false;
-                self.append(&Record::Base(base));
-            }
-            Some(known @ (Record::Known { .. } | Record::Forgotten(_)))
-                if adopt && self.journal.length() == self.journal.first_position() =>
+            _ => self.counts.bad_records += 1,
+        }
+    }
+
+    /// An empty journal begins with what the peer says of entries that it has removed, once all of
+    /// that is here.
+    fn take_head(&mut self, record: &Record) {
+        match record {
+            Record::Base(_) | Record::Known { .. } | Record::Forgotten(_) | Record::HeadEnd
+                if self.journal.length() == 0 =>
             {
-                self.append(&known);
+                self.append(record);
             }
             _ => self.counts.bad_records += 1,
+        }
+        let here = self.journal.whole();
+        if let Some(fetch) = self.fetches.front_mut()
+            && here.length > 0
+        {
+            fetch.from_base = false;
+            fetch.here = here;
         }
     }
 

@@ -127,6 +127,9 @@ impl Logger {
                 self.append(&record);
                 self.counts.accepted_batches += 1;
             }
+            // Who is given up, or back, is so already.
+            Record::Forget(name) if self.journal.is_forgotten(&name) => {}
+            Record::Heard(name) if !self.journal.is_forgotten(&name) => {}
             Record::Forget(_) => {
                 self.append_time(second);
                 self.append(&record);

@@ -19,6 +19,8 @@ const SPEAK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Round {
     pub(super) participants: BTreeMap<SessionName, Participant>,
+    /// The names of all who count, those included who only learn.
+    names: Vec<String>,
     /// Whose journal is the best one.
     pub(super) best: SessionName,
     target: (u64, u64),
@@ -204,6 +206,7 @@ impl Logger {
         let promises = self.states.values().map(|state| state.promise);
         self.round = Some(Round {
             participants,
+            names: names.keys().cloned().collect(),
             best: best.clone(),
             target: (best_state.length, best_state.hash),
             term: promises.max().unwrap_or(0).saturating_add(1),
@@ -309,12 +312,24 @@ impl Logger {
             Quorum::Majority => self.open_term(),
             Quorum::None => self.fetch_differences(now),
         }
+        self.hear_names();
     }
 
     fn open_term(&mut self) {
         let Some(round) = &self.round else { return };
         self.enter(Record::Term(round.term));
         self.deliver(None);
+    }
+
+    /// Who was given up and is here again counts from now on: what it lacks is kept for it.
+    fn hear_names(&mut self) {
+        let names = self.round.as_ref().map(|round| round.names.clone());
+        for name in names.into_iter().flatten() {
+            self.enter(Record::Heard(name));
+            if self.config.quorum == Quorum::Majority {
+                self.deliver(None);
+            }
+        }
     }
 
     fn handle_rejoin(&mut self, now: Duration, sender: &[u8]) {

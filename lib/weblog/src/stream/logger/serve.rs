@@ -1,5 +1,8 @@
 //! Entries of this logger's journal for a peer that asks for them.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use super::catchup::{ENOUGH, FROM_BASE, RANGE_BYTES};
@@ -16,8 +19,8 @@ pub(super) struct Serve {
     until: u64,
     /// What the running hash at `next` has to be for the answer to begin.
     check: Option<u64>,
-    /// Whether what stands before the first entry, and stands for what was removed, goes along.
-    with_base: bool,
+    /// Whether the head that stands for what was removed is still to be sent, before any entry.
+    in_head: bool,
     reader: StretchReader,
     /// Whether a read is under way.
     reading: bool,
@@ -34,29 +37,40 @@ impl Serve {
         self.next
     }
 
+    /// Takes a record of the head into the answer. What follows the head is left for later: entries
+    /// may stand there that were taken back.
+    fn take_head(&mut self, record: &Record) {
+        let tells = matches!(
+            record,
+            Record::Base(_) | Record::Known { .. } | Record::Forgotten(_) | Record::HeadEnd
+        );
+        if self.in_head && tells {
+            self.put(record);
+            self.in_head = *record != Record::HeadEnd;
+        }
+    }
+
     /// Takes a record of the journal into the answer; gives whether it is what the peer thinks
     /// that it is.
     fn take(&mut self, position: u64, hash: u64, record: &Record) -> bool {
-        let reached = record.is_entry() && position == self.next;
-        if reached && self.check.take().is_some_and(|check| check != hash) {
-            return false;
-        }
-        let wanted = match record {
-            Record::Base(_) | Record::Known { .. } | Record::Forgotten(_) => self.with_base,
-            _ => reached && position < self.until,
-        };
-        if !wanted {
+        if !record.is_entry() || position != self.next {
             return true;
         }
-        if reached {
-            self.with_base = false;
-            self.next += 1;
+        if self.check.take().is_some_and(|check| check != hash) {
+            return false;
         }
+        if position < self.until {
+            self.next += 1;
+            self.put(record);
+        }
+        true
+    }
+
+    fn put(&mut self, record: &Record) {
         let body = record.to_body();
         self.out
             .extend_from_slice(&(body.len() as u32).to_be_bytes());
         self.out.extend_from_slice(&body);
-        true
     }
 }
 
@@ -64,14 +78,17 @@ impl Logger {
     /// A peer wants entries.
     pub(super) fn serve(&mut self, sender: &[u8], id: u32, position: u64, hash: Option<u64>) {
         let first = self.journal.first_position();
-        let with_base = position == FROM_BASE;
-        let position = if with_base { first } else { position };
+        let in_head = position == FROM_BASE && first > 0;
         self.serves.remove(sender);
         if position < first {
             let prefix = self.journal.removed();
             return self.send(sender, Control::Gone { id, prefix });
         }
-        let Some(stretch) = self.journal.stretch(position) else {
+        let (position, stretch) = match in_head {
+            true => (first, self.journal.first_stretch()),
+            false => (position, self.journal.stretch(position)),
+        };
+        let Some(stretch) = stretch else {
             return self.send(sender, Control::Mismatch { id });
         };
         // What is provisional in an open round may yet be taken back.
@@ -83,8 +100,8 @@ impl Logger {
             id,
             next: position,
             until: until.max(position),
-            check: hash.filter(|_| !with_base),
-            with_base,
+            check: hash.filter(|_| !in_head),
+            in_head,
             reader: StretchReader::new(stretch),
             reading: false,
             out: Vec::new(),
@@ -122,7 +139,7 @@ impl Logger {
         {
             serve.reader = StretchReader::new(stretch);
         }
-        let done = serve.next >= serve.until && serve.check.is_none();
+        let done = serve.next >= serve.until && serve.check.is_none() && !serve.in_head;
         match serve.reader.wants().filter(|_| !done) {
             Some((at, length)) => {
                 serve.reading = true;
@@ -163,10 +180,18 @@ impl Logger {
         serve.reading = false;
         let mut reader = serve.reader.clone();
         let mut equal = true;
-        let result = reader.feed_records(bytes, |rest, record| {
-            equal = equal && serve.take(rest.position, rest.hash, &record);
+        let in_head = serve.in_head;
+        let result = reader.feed_records(bytes, |rest, record| match in_head {
+            true => serve.take_head(&record),
+            false => equal = equal && serve.take(rest.position, rest.hash, &record),
         });
         serve.reader = reader;
+        if in_head
+            && !serve.in_head
+            && let Some(stretch) = self.journal.stretch(serve.next)
+        {
+            serve.reader = StretchReader::new(stretch);
+        }
         let id = serve.id;
         if !equal {
             self.serves.remove(to);

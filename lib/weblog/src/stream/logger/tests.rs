@@ -285,7 +285,7 @@ pub(super) fn own_state_of(logger: &mut Logger, file: &mut Vec<u8>) -> State {
 }
 
 /// The other logger's part of a round, up to its `Synced`.
-fn other_joins_in(logger: &mut Logger, own: &State) {
+pub(super) fn other_joins_in(logger: &mut Logger, own: &State) {
     let round = logger.round_id();
     let other = State {
         name: "b".to_owned(),

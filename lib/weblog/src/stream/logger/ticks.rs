@@ -1,5 +1,9 @@
 //! The ordered time, what others still need of the journal, and loggers that are given up.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -80,9 +84,6 @@ impl Logger {
         let name = participant.name.clone();
         round.clocks.insert(sender.into(), second);
         if !marks.is_empty() {
-            if self.journal.is_forgotten(&name) {
-                self.append(&Record::Heard(name.clone()));
-            }
             self.peer_marks.insert(name, marks);
         }
     }
@@ -129,11 +130,12 @@ impl Logger {
     }
 
     /// Gives up a logger whose disk is lost: nothing is kept for it any more, and an entry says so
-    /// to everybody.
+    /// to everybody. Gives whether there is such an entry already, as far as this logger knows; it
+    /// is the order that decides whether another one follows.
     ///
     /// # Errors
     /// It cannot be given up, or not now.
-    pub fn forget(&mut self, name: &str) -> Result<(), ForgetError> {
+    pub fn forget(&mut self, name: &str) -> Result<bool, ForgetError> {
         if !self.is_open() {
             return Err(ForgetError::NotOpen);
         }
@@ -146,7 +148,21 @@ impl Logger {
         self.multicast(Control::Forget {
             name: name.to_owned(),
         });
-        Ok(())
+        Ok(self.journal.is_forgotten(name))
+    }
+
+    /// Whether this logger is given up, and all that is here is committed in a round without it.
+    #[cfg(test)]
+    pub(in crate::stream) fn is_settled_without(&self, name: &str) -> bool {
+        self.is_open()
+            && !self.participants().contains(&name)
+            && self.journal.is_forgotten(name)
+            && self.journal.commit() == self.journal.length()
+    }
+
+    /// Loggers that were given up again since the last call, without having been back.
+    pub fn take_forgotten_again(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.forgotten_again)
     }
 
     pub(super) fn handle_forget(&mut self, name: String) {
@@ -155,6 +171,9 @@ impl Logger {
             && !self.participants().contains(&name.as_str());
         if valid {
             self.peer_marks.remove(&name);
+            if self.takes_part() && self.journal.is_forgotten(&name) {
+                self.forgotten_again.insert(name.clone());
+            }
             self.enter(Record::Forget(name));
             self.deliver(None);
         }

@@ -10,7 +10,7 @@ use super::world::{Outcome, Scenario, World};
 /// Which seeds of each kind a test runs; `WEBLOG_SEEDS=FIRST..END` asks for others.
 fn seeds() -> Range<u64> {
     let Ok(asked) = std::env::var("WEBLOG_SEEDS") else {
-        return 0..60;
+        return 0..150;
     };
     let (first, end) = asked.split_once("..").expect("FIRST..END");
     first.parse().unwrap()..end.parse().unwrap()
@@ -74,7 +74,12 @@ fn run_all(quorum: Quorum, also: &[&str]) {
 fn with_a_majority_every_line_is_once_in_each_file_and_the_files_are_equal() {
     run_all(
         Quorum::Majority,
-        &["live lines taken in", "live lines not kept"],
+        &[
+            "live lines taken in",
+            "live lines not kept",
+            "disk lost",
+            "kill after: base taken over",
+        ],
     );
 }
 

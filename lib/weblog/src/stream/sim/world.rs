@@ -116,6 +116,9 @@ pub(super) struct World {
     learn_bytes: u64,
     /// Loggers that an administrator has given up: nothing was kept for them.
     forgotten: BTreeSet<usize>,
+    /// With a majority: whose disk is lost, and who has given it up. It does not start before that
+    /// is on record.
+    burial: Option<(usize, Option<usize>)>,
     /// With a majority: the one sequence that all committed journals are prefixes of.
     sequence: Vec<Record>,
     outcome: Outcome,
@@ -156,6 +159,7 @@ impl World {
             healed: false,
             learn_bytes: [2_000, 1 << 30][random.index(2)],
             forgotten: BTreeSet::new(),
+            burial: None,
             sequence: Vec::new(),
             outcome: Outcome::default(),
             scenario,
@@ -235,7 +239,10 @@ impl World {
 
     /// Starts and connects a process whose time has come.
     fn appear(&mut self, process: usize) {
-        if self.presences[process].down_until > self.now || self.is_paused(process) {
+        self.bury();
+        let buried = |(lost, _)| self.publishers.len() + lost == process;
+        let down = self.presences[process].down_until > self.now;
+        if down || self.is_paused(process) || self.burial.is_some_and(buried) {
             return;
         }
         if process < self.publishers.len() {

@@ -161,6 +161,64 @@ fn a_fetch_that_is_cut_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_head_of_which_a_part_has_come_is_fetched_again() {
+    let mut peer = Journal::new(true);
+    let line = |offset: u64| Record::Batch {
+        stream: StreamId([1; 16]),
+        offset,
+        data: Bytes::from_static(b"line\n"),
+    };
+    for record in [line(0), line(5), Record::Commit(2)] {
+        peer.append(&record);
+    }
+    let removed = peer.whole();
+    let told = |record: &&Record| !matches!(record, Record::Promise(_));
+    let mut answer: Vec<Record> = peer.segment_head().iter().filter(told).cloned().collect();
+    assert!(matches!(
+        answer[..],
+        [Record::Base(_), Record::Known { .. }, Record::HeadEnd]
+    ));
+    peer.append(&line(10));
+    answer.push(line(10));
+    let chunk = |id: u32, records: &[Record]| {
+        let bodies = records.iter().map(Record::to_body);
+        let framed = bodies.map(|body| [&(body.len() as u32).to_be_bytes()[..], &body].concat());
+        let data = framed.collect::<Vec<_>>().concat().into();
+        let (offset, commit) = (0, 2);
+        Control::Chunk {
+            id,
+            offset,
+            commit,
+            data,
+        }
+    };
+    let mut logger = super::super::tests::logger(Quorum::Majority);
+    for (count, id) in [(1, 1), (2, 3), (4, 5)] {
+        let asked = open(&mut logger, peer.whole());
+        let [Control::Fetch { position: 0, .. }] = asked[..] else {
+            panic!("{asked:?}");
+        };
+        let prefix = removed;
+        let asked = hear(&mut logger, Control::Gone { id, prefix });
+        let from_base = |control: &Control| {
+            matches!(
+                control,
+                Control::Fetch {
+                    position: FROM_BASE,
+                    ..
+                }
+            )
+        };
+        assert!(matches!(&asked[..], [asked] if from_base(asked)));
+        hear(&mut logger, chunk(id + 1, &answer[..count]));
+        assert_eq!(logger.position(), if count < 4 { 0 } else { 3 });
+    }
+    assert_eq!(logger.journal.whole(), peer.whole());
+    let missing = logger.journal.missing(StreamId([1; 16]), 0, 20);
+    assert_eq!(missing, [(15, 20)]);
+}
+
+#[test]
 fn what_a_peer_has_removed_is_on_record_as_missed() {
     let mut logger = logger(Prefix::default());
     let removed = Prefix { length: 7, hash: 3 };

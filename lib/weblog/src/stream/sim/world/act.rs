@@ -3,6 +3,8 @@
 use bytes::Bytes;
 
 use super::World;
+use crate::stream::journal::Record;
+use crate::stream::journal::record::Parsed;
 use crate::stream::sim::bus::Outgoing;
 use crate::stream::{LoggerAction, PublisherAction};
 
@@ -61,10 +63,7 @@ impl World {
                     self.outcome.saw("segment");
                     "segment"
                 }
-                LoggerAction::Append(bytes) => {
-                    host.disk.append(&bytes);
-                    "append"
-                }
+                LoggerAction::Append(bytes) => self.append(index, &bytes),
                 LoggerAction::Sync => {
                     assert!(host.syncing.is_none() || logger.flaw.is_some());
                     host.syncing = Some(host.disk.bytes().len());
@@ -103,11 +102,28 @@ impl World {
             };
             let odds = match step {
                 "record sent" => 150,
+                "base taken over" => 2,
                 _ => 40,
             };
-            if self.faults_left > 0 && self.random.one_in(odds) {
+            // What is rare may come when everything else is over.
+            let may = self.faults_left > 0 || step == "base taken over";
+            if may && self.random.one_in(odds) {
                 self.kill_logger(index, &format!("kill after: {step}"));
             }
+        }
+    }
+
+    fn append(&mut self, index: usize, bytes: &Bytes) -> &'static str {
+        let host = &self.loggers[index];
+        let at = host.disk.bytes().len() as u64;
+        let record = Record::parse(bytes, at);
+        let is_base = matches!(record, Parsed::Record(Record::Base(base), ..) if base.position > 0);
+        // Of a segment of its own or of a peer's?
+        let taken_over = is_base && self.read_again(host, host.disk.bytes()).length() == 0;
+        self.loggers[index].disk.append(bytes);
+        match taken_over {
+            true => "base taken over",
+            false => "append",
         }
     }
 

@@ -26,7 +26,10 @@ impl World {
                 self.count("session lost");
                 self.lose_session(process);
             }
-            6 => self.forget(),
+            6 => match self.scenario.quorum {
+                Quorum::Majority => self.begin_burial(),
+                Quorum::None => self.forget(),
+            },
             7..10 => {
                 self.cuts_left = self.random.below(4);
                 self.cut();
@@ -43,29 +46,65 @@ impl World {
         }
     }
 
-    /// A logger that is away is given up, if another one is able to say so.
+    /// Without a majority: a logger that is away is given up, if another one is able to say so.
     fn forget(&mut self) {
         let lost = self.random.index(self.loggers.len());
+        let said = self.say_forget(lost);
+        if said.is_some() && self.random.one_in(2) && self.stands_elsewhere(lost) {
+            self.kill_logger(lost, "disk lost");
+            self.lose_disk(lost);
+        }
+    }
+
+    /// Has somebody who can say that a logger is given up; gives who, and whether it is already.
+    fn say_forget(&mut self, lost: usize) -> Option<(usize, bool)> {
         let name = format!("l{lost}");
-        let speaker = (0..self.loggers.len()).find(|&index| {
+        let (speaker, already) = (0..self.loggers.len()).find_map(|index| {
             let paused = self.is_paused(self.publishers.len() + index);
             let logger = self.loggers[index].machine.as_mut();
             let logger = logger.filter(|_| index != lost && !paused);
-            logger.is_some_and(|logger| logger.forget(&name).is_ok())
-        });
-        let Some(speaker) = speaker else { return };
+            Some((index, logger?.forget(&name).ok()?))
+        })?;
         self.count("forget");
         self.forgotten.insert(lost);
         self.act(self.publishers.len() + speaker);
-        // With a majority a vote would be lost with the disk.
-        let none = self.scenario.quorum == Quorum::None;
-        if none && self.random.one_in(2) && self.stands_elsewhere(lost) {
-            self.kill_logger(lost, "disk lost");
-            let host = &mut self.loggers[lost];
-            host.disk = Disk::default();
-            host.begin = 0;
-            host.kept.clear();
+        Some((speaker, already))
+    }
+
+    /// With a majority a vote is lost with a disk: the others have to have it on record first.
+    fn begin_burial(&mut self) {
+        if self.burial.is_none() {
+            let lost = self.random.index(self.loggers.len());
+            self.kill_logger(lost, "kill at rest");
+            self.burial = Some((lost, None));
         }
+    }
+
+    /// Goes on with a burial, if there is one: the word, the record of it, an empty disk.
+    pub(super) fn bury(&mut self) {
+        let Some((lost, speaker)) = self.burial else {
+            return;
+        };
+        let Some(speaker) = speaker else {
+            if let Some((speaker, already)) = self.say_forget(lost) {
+                // Of an older record nobody here knows what came after it.
+                self.burial = (!already).then_some((lost, Some(speaker)));
+            }
+            return;
+        };
+        let logger = self.loggers[speaker].machine.as_ref();
+        if logger.is_some_and(|logger| logger.is_settled_without(&format!("l{lost}"))) {
+            self.count("disk lost");
+            self.lose_disk(lost);
+            self.burial = None;
+        }
+    }
+
+    fn lose_disk(&mut self, index: usize) {
+        let host = &mut self.loggers[index];
+        host.disk = Disk::default();
+        host.begin = 0;
+        host.kept.clear();
     }
 
     /// Every daemon finds itself in one of up to three parts.
@@ -138,6 +177,7 @@ impl World {
     /// No more faults: everything is connected and runs.
     pub(super) fn heal(&mut self) {
         self.healed = true;
+        self.burial = None;
         for presence in &mut self.presences {
             presence.down_until = self.now;
             presence.paused_until = self.now;

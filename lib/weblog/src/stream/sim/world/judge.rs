@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    fn read_again(&self, host: &LoggerHost, disk: &[u8]) -> Journal {
+    pub(super) fn read_again(&self, host: &LoggerHost, disk: &[u8]) -> Journal {
         let mut journal = Journal::new(self.scenario.quorum == Quorum::Majority);
         journal.begin_at(host.begin);
         journal.replay(&Bytes::copy_from_slice(&disk[host.begin as usize..]));
@@ -247,6 +247,23 @@ impl World {
             self.fail("the files differ".to_owned());
         }
         self.judge_order();
+        self.judge_known();
+    }
+
+    /// With a majority, a journal with all entries, however it came by what they come to, takes
+    /// none of them again.
+    fn judge_known(&mut self) {
+        for (index, host) in self.loggers.iter().enumerate() {
+            let journal = self.read_again(host, host.disk.bytes());
+            let all = !self.sequence.is_empty() && journal.length() >= self.sequence.len() as u64;
+            let known = |publisher: &PublisherHost| {
+                let end = publisher.spool.len() as u64;
+                journal.missing(publisher.stream, 0, end).is_empty()
+            };
+            if all && !self.publishers.iter().all(known) {
+                return self.fail(format!("l{index} does not know all that it has"));
+            }
+        }
     }
 
     /// With a majority, what a stream holds stands in its order, each gap in its place.

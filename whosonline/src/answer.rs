@@ -78,10 +78,12 @@ pub fn answer(question: &Question, table: &Table, place: Option<Place>) -> Value
     let mut answer = match question {
         Question::Count => json!({ "users": presence.user_count() }),
         Question::Page(url, count) => {
-            let visits = presence.visits_on(url).take(*count);
+            let visits = presence.visits_on(url);
+            let users = visits.len();
+            let visits = visits.take(*count);
             json!({
                 "users": visits.map(|visit| visit_of(&visit)).collect::<Vec<_>>(),
-                "count": presence.users_on(url),
+                "count": users,
                 "online": presence.user_count(),
             })
         }

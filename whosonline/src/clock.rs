@@ -44,6 +44,12 @@ impl StreamClock {
         self.now
     }
 
+    /// The time as the table counts it.
+    #[inline]
+    pub(crate) fn seconds(&self) -> u32 {
+        u32::try_from(self.now).unwrap_or(u32::MAX)
+    }
+
     /// Whether a logger tells the time.
     pub(crate) fn is_ticking(&self) -> bool {
         !self.ticks.is_empty()

@@ -20,14 +20,11 @@ pub fn request(input: &[u8]) -> Option<(&[u8], usize)> {
 
 /// Appends the answer about a URL.
 pub fn answer(presence: &Presence, url: &[u8], output: &mut Vec<u8>) {
-    let visits: Vec<_> = presence.visits_on(url).take(USERS_MAX).collect();
-    let counts = [
-        presence.user_count() as u32,
-        presence.users_on(url),
-        visits.len() as u32,
-    ];
+    let visits = presence.visits_on(url);
+    let users = visits.len();
+    let counts = [presence.user_count(), users, users.min(USERS_MAX)].map(|count| count as u32);
     output.extend(counts.into_iter().flat_map(u32::to_be_bytes));
-    for visit in visits {
+    for visit in visits.take(USERS_MAX) {
         output.extend_from_slice(&number(visit.user).to_be_bytes());
         output.extend_from_slice(&visit.age.to_be_bytes());
         output.extend_from_slice(&[0; 4]);

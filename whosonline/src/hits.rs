@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memrchr};
-use weblog::format::{Clock, Field, Fields, Format, Parser};
+use memchr::memrchr;
+use weblog::format::{Clock, Field, Fields, Format, Parser, find_byte};
 use weblog::stream::MESSAGE_BYTES_MAX;
 
 use crate::presence::{Hit, is_same};
@@ -120,7 +120,7 @@ impl Hits {
             return None;
         }
         let mut page = fields.get(URL)?;
-        let path = memchr(b'?', &page).unwrap_or(page.len());
+        let path = find_byte(b'?', &page).unwrap_or(page.len());
         if self.is_skipped(&page[..path]) {
             return None;
         }

@@ -7,6 +7,7 @@
 //! the first. What the 2004 module did with three skip lists needs no search at all but that of a
 //! user or page by name, in a hash table that is keyed against hostile names.
 
+mod arrivals;
 mod index;
 mod pages;
 mod texts;
@@ -15,6 +16,7 @@ mod users;
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, Hasher as _};
 
+pub use arrivals::Arrivals;
 use foldhash::quality::RandomState;
 use index::NONE;
 pub use pages::OTHER;
@@ -27,9 +29,6 @@ pub const USER_BYTES_MAX: usize = 255;
 
 /// Longest name of a page, in bytes; a longer one is cut.
 pub const PAGE_BYTES_MAX: usize = 2048;
-
-/// Hits that [`Presence::hit_all`] looks up together.
-pub const BATCH: usize = 32;
 
 /// Bounds on time and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub struct Presence {
 }
 
 /// A user has loaded a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hit<'a> {
     /// When, in seconds; time does not go back.
     pub seen: u32,
@@ -67,7 +66,7 @@ pub struct Hit<'a> {
 }
 
 /// The hashes of the names of a hit's user and page.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Hashes {
     user: u32,
     page: u32,
@@ -148,58 +147,21 @@ impl Presence {
             user: self.hash(user),
             page: self.hash(page),
         };
-        let found = self.users.find(user, hashes.user);
-        self.apply(user, page, hashes, found, NONE);
+        self.apply(user, page, hashes, [NONE; 2]);
     }
 
-    /// Users have loaded pages, in this order.
-    ///
-    /// With many users most of the time is waiting for memory. So a handful of hits is looked up
-    /// step by step, each step for all of them, before the first is applied: what does not depend
-    /// on each other is waited for at once.
-    pub fn hit_all(&mut self, hits: &[Hit<'_>]) {
-        for hits in hits.chunks(BATCH) {
-            let (mut users, mut pages) = ([0; BATCH], [0; BATCH]);
-            for ((user, page), hit) in users.iter_mut().zip(&mut pages).zip(hits) {
-                *user = self.hash(cut_name(&hit.user));
-                *page = self.hash(cut_url(&hit.page));
-            }
-            let count = hits.len();
-            let (mut found_users, mut found_pages) = ([NONE; BATCH], [NONE; BATCH]);
-            self.users.candidates(&users[..count], &mut found_users);
-            self.pages.candidates(&pages[..count], &mut found_pages);
-            self.read_ahead(&found_users[..count], &found_pages[..count]);
-            let changes = self.users.changes();
-            for (at, hit) in hits.iter().enumerate() {
-                self.advance(hit.seen);
-                let (user, page) = (cut_name(&hit.user), cut_url(&hit.page));
-                let hashes = Hashes {
-                    user: users[at],
-                    page: pages[at],
-                };
-                let mut found = found_users[at];
-                if self.users.changes() != changes || !self.users.is_called(found, user) {
-                    found = self.users.find(user, hashes.user);
-                }
-                self.apply(user, page, hashes, found, found_pages[at]);
-            }
-        }
+    /// Users load pages, in the order of what is pushed.
+    pub fn arrivals<'a>(&mut self) -> Arrivals<'_, 'a> {
+        Arrivals::new(self)
     }
 
-    /// Reads all that [`apply`](Self::apply) will need of these users and pages.
-    fn read_ahead(&self, users: &[u32], pages: &[u32]) {
-        let mut sum = self.users.read_ahead(users);
-        for page in pages.iter().filter_map(|at| self.pages.get(*at)) {
-            sum ^= page.url.first().map_or(0, |&byte| byte.into());
-            sum ^= self.users.get(page.newest).map_or(0, |user| user.seen);
-        }
-        std::hint::black_box(sum);
-    }
-
-    /// Applies a hit of a user that was found or not; `guess` is where the page may be.
+    /// Applies a hit; `guesses` are where the user and the page may be.
     #[inline]
-    fn apply(&mut self, user: &[u8], url: &[u8], hashes: Hashes, found: u32, guess: u32) {
-        let mut at = found;
+    fn apply(&mut self, user: &[u8], url: &[u8], hashes: Hashes, guesses: [u32; 2]) {
+        let [mut at, page] = guesses;
+        if !self.users.is(at, user) {
+            at = self.users.find(user, hashes.user);
+        }
         if at == NONE {
             if self.users.len() >= self.limits.users_max as usize && self.users.len() > 0 {
                 self.evicted += 1;
@@ -210,7 +172,7 @@ impl Presence {
             let (page, newest) = self.users.unlink(at);
             self.pages.leave(page, newest);
         }
-        let page = self.pages.for_user(url, hashes.page, guess);
+        let page = self.pages.for_user(url, hashes.page, page);
         let page_older = self.pages.enter(page, at);
         self.users.link(at, page, page_older, self.now);
     }
@@ -223,21 +185,15 @@ impl Presence {
         self.pages.leave(page, newest);
     }
 
-    /// How many users are on a page.
-    pub fn users_on(&self, page: &[u8]) -> u32 {
-        let page = self.pages.get(self.find_page(page));
-        page.map_or(0, |page| page.users)
-    }
-
-    /// The users on a page, the newest first.
-    pub fn visits_on(&self, page: &[u8]) -> impl Iterator<Item = Visit<'_>> {
-        let page = self.pages.get(self.find_page(page));
-        let mut at = page.map_or(NONE, |page| page.newest);
-        std::iter::from_fn(move || {
-            let user = self.users.get(at)?;
-            at = user.page_older;
-            Some(self.visit(user))
-        })
+    /// The users on a page, the newest first; the length tells how many.
+    pub fn visits_on(&self, page: &[u8]) -> impl ExactSizeIterator<Item = Visit<'_>> {
+        let page = self.pages.get(self.pages.find(page, self.hash(page)));
+        OnPage {
+            presence: self,
+            url: page.map_or(&[], |page| &page.url),
+            next: page.map_or(NONE, |page| page.newest),
+            rest: page.map_or(0, |page| page.users as usize),
+        }
     }
 
     /// All users, the one that was silent longest first.
@@ -275,15 +231,17 @@ impl Presence {
     }
 
     fn visit<'a>(&'a self, user: &'a User) -> Visit<'a> {
-        Visit {
-            user: self.users.name(user),
-            page: self.pages.get(user.page).map_or(&[], |page| &page.url),
-            age: self.now - user.seen,
-        }
+        let page = self.pages.get(user.page);
+        self.visit_of(user, page.map_or(&[], |page| &page.url))
     }
 
-    fn find_page(&self, url: &[u8]) -> u32 {
-        self.pages.find(url, self.hash(url))
+    #[inline]
+    fn visit_of<'a>(&'a self, user: &'a User, page: &'a [u8]) -> Visit<'a> {
+        Visit {
+            user: self.users.name(user),
+            page,
+            age: self.now - user.seen,
+        }
     }
 
     /// Keyed, so that nobody outside can make names that meet.
@@ -294,6 +252,32 @@ impl Presence {
         (hasher.finish() >> 32) as u32
     }
 }
+
+/// The users on a page that are still to be told.
+struct OnPage<'a> {
+    presence: &'a Presence,
+    url: &'a [u8],
+    next: u32,
+    rest: usize,
+}
+
+impl<'a> Iterator for OnPage<'a> {
+    type Item = Visit<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Visit<'a>> {
+        let user = self.presence.users.get(self.next)?;
+        self.next = user.page_older;
+        self.rest -= 1;
+        Some(self.presence.visit_of(user, self.url))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.rest, Some(self.rest))
+    }
+}
+
+impl ExactSizeIterator for OnPage<'_> {}
 
 fn cut_name(name: &[u8]) -> &[u8] {
     &name[..name.len().min(USER_BYTES_MAX)]

@@ -146,7 +146,7 @@ impl Reader {
     pub fn finish(mut self) -> Result<Table, Malformed> {
         self.table.clock = self.clock.ok_or(Malformed)?;
         self.table.since = self.since;
-        self.table.presence.advance(self.table.seconds());
+        self.table.presence.advance(self.table.clock.seconds());
         Ok(self.table)
     }
 }

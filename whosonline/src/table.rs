@@ -5,7 +5,7 @@ use memchr::memchr_iter;
 
 use crate::clock::StreamClock;
 use crate::hits::Hits;
-use crate::presence::{BATCH, Hit, Limits, Presence};
+use crate::presence::{Hit, Limits, Presence};
 
 /// Names of a user and of the page that the user has loaded.
 pub type UserAndPage<'a> = (&'a [u8], &'a [u8]);
@@ -48,32 +48,22 @@ impl Table {
             .is_some_and(|since| self.time().saturating_sub(since) > window)
     }
 
-    /// Takes whole lines, so many at a time: where they end, then what they say, then the users.
+    /// Takes whole lines.
     pub fn take_lines(&mut self, hits: &mut Hits, lines: &[u8]) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut ends = memchr_iter(b'\n', lines).peekable();
+        let mut arrivals = self.presence.arrivals();
         let mut begin = 0;
-        while ends.peek().is_some() {
-            read_ahead(&lines[begin..]);
-            let (mut lines_of_batch, mut count) = ([&b""[..]; BATCH], 0);
-            for (line, end) in lines_of_batch.iter_mut().zip(&mut ends) {
-                *line = &lines[begin..end];
-                begin = end + 1;
-                count += 1;
+        for end in memchr_iter(b'\n', lines) {
+            let (stamp, hit) = hits.read(&lines[begin..end]);
+            begin = end + 1;
+            if let Some(stamp) = stamp {
+                self.clock.see(stamp);
             }
-            for line in &lines_of_batch[..count] {
-                let (stamp, hit) = hits.read(line);
-                if let Some(stamp) = stamp {
-                    self.clock.see(stamp);
-                }
-                if let Some(Hit { user, page, .. }) = hit {
-                    let seen = self.seconds();
-                    batch.push(Hit { seen, user, page });
-                }
+            if let Some(hit) = hit {
+                let seen = self.clock.seconds();
+                arrivals.push(Hit { seen, ..hit });
             }
-            self.presence.hit_all(&batch);
-            batch.clear();
         }
+        arrivals.finish();
         self.keep_time();
     }
 
@@ -97,7 +87,7 @@ impl Table {
 
     /// Makes the time of the users that of the clock.
     fn keep_time(&mut self) {
-        let (now, seconds) = (self.clock.now(), self.seconds());
+        let (now, seconds) = (self.clock.now(), self.clock.seconds());
         if now == 0 {
             return;
         }
@@ -108,11 +98,6 @@ impl Table {
         }
         let since = self.since.get_or_insert(now);
         *since = now.min(*since);
-    }
-
-    #[inline]
-    pub(crate) fn seconds(&self) -> u32 {
-        u32::try_from(self.clock.now()).unwrap_or(u32::MAX)
     }
 
     /// Takes what a line says: its stamp, and who has loaded which page.
@@ -130,14 +115,6 @@ impl Table {
     pub fn interrupt(&mut self) {
         self.since = None;
     }
-}
-
-/// Reads as many bytes as the next lines most often have: the processor waits for all of them at
-/// once, and not in each line anew.
-fn read_ahead(lines: &[u8]) {
-    let lines = &lines[..lines.len().min(BATCH * 256)];
-    let sum = lines.iter().step_by(64).fold(0, |sum, byte| sum ^ byte);
-    std::hint::black_box(sum);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! - [`socket`]: sockets to listen on; [`listen`]: sockets passed in;
 //! - [`daemon`]: how a daemon comes up, with [`pidfile`] and [`background`] for the old way to run one;
 //! - [`limit`]: how many descriptors there may be; [`priority`]: a place in the scheduler's line;
-//! - [`packet`]: frames through a packet socket.
+//! - [`packet`]: frames through a packet socket; [`memory`]: hints about memory.
 //!
 //! A daemon's `main` is [`exit::main`] around: parse options, [`log::init`], read the file,
 //! [`daemon::Instance::begin`], open sockets, [`daemon::Instance::ready`], [`ready::Notify::ready`], loop.
@@ -20,6 +20,7 @@ pub mod exit;
 pub mod limit;
 pub mod listen;
 pub mod log;
+pub mod memory;
 #[cfg(feature = "clap")]
 pub mod options;
 pub mod packet;

@@ -25,6 +25,7 @@ mod traps;
 
 pub use description::DescriptionError;
 pub use field::{Field, Fields, Outcome, Unparsed};
+pub use find::find_byte;
 pub use time::Clock;
 
 use description::Step;
@@ -120,8 +121,10 @@ impl Parser {
     #[inline]
     pub fn parse_into<'a>(&self, line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Unparsed> {
         *fields = Fields::default();
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = match line {
+            [line @ .., b'\r', b'\n'] | [line @ .., b'\n' | b'\r'] => line,
+            line => line,
+        };
         match &self.kind {
             ParserKind::Text(program) => program.run(line, fields),
             ParserKind::Json(keys) => keys.find(line, &self.wanted, fields),

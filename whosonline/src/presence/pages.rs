@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::index::{Index, NONE};
 use super::texts::is_same;
+use unixproc::memory::prefetch;
 
 /// What pages are called that there is no room for.
 pub const OTHER: &[u8] = b"(other)";
@@ -63,9 +64,28 @@ impl Pages {
         self.pages.iter().filter(|page| page.users > 0)
     }
 
-    /// The first page with each of these hashes, which is most often the one.
-    pub(super) fn candidates(&self, hashes: &[u32], found: &mut [u32]) {
-        self.by_url.candidates(hashes, found);
+    /// Asks for all that [`candidate`](Self::candidate) needs.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, hash: u32) {
+        self.by_url.prefetch(hash);
+    }
+
+    /// The first page with this hash, which is most often the one; it is asked for.
+    #[inline]
+    pub(super) fn candidate(&self, hash: u32) -> u32 {
+        let at = self.by_url.candidate(hash);
+        if let Some(page) = self.get(at) {
+            prefetch(page);
+        }
+        at
+    }
+
+    /// Asks for a page's URL; gives its newest user.
+    #[inline]
+    pub(super) fn prefetch_around(&self, at: u32) -> Option<u32> {
+        let page = self.get(at)?;
+        prefetch(page.url.first()?);
+        Some(page.newest)
     }
 
     /// The page with this URL; [`NONE`] if there is none.

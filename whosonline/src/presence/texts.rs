@@ -78,9 +78,12 @@ pub(crate) fn is_same(a: &[u8], b: &[u8]) -> bool {
             4..8 => {
                 a.first_chunk::<4>() == b.first_chunk() && a.last_chunk::<4>() == b.last_chunk()
             }
+            8..16 => {
+                a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk()
+            }
             _ => {
-                let (chunks, others) = (a.as_chunks::<8>().0, b.as_chunks().0);
-                a.last_chunk::<8>() == b.last_chunk()
+                let (chunks, others) = (a.as_chunks::<16>().0, b.as_chunks().0);
+                a.last_chunk::<16>() == b.last_chunk()
                     && chunks.iter().zip(others).all(|(a, b)| a == b)
             }
         }

@@ -3,6 +3,7 @@
 use super::index::{Index, NONE};
 use super::pages::OTHER_PAGE;
 use super::texts::{self, Texts, is_same};
+use unixproc::memory::prefetch;
 
 /// A user: 32 bytes, never in two lines of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,7 @@ pub(super) struct User {
     /// Neighbours in the list of the page's users.
     pub(super) page_older: u32,
     page_newer: u32,
+    /// [`NONE`] when the user is gone.
     pub(super) page: u32,
     pub(super) seen: u32,
     /// Place and length of the name.
@@ -31,8 +33,6 @@ pub(super) struct Users {
     /// The user that was silent longest, and the newest one.
     oldest: u32,
     newest: u32,
-    /// Counts users that came or went: indices that were looked up before may be stale.
-    changes: u64,
 }
 
 /// The page that a user was on, and who is the newest there now if it was that user.
@@ -47,7 +47,6 @@ impl Users {
             by_name: Index::new(),
             oldest: NONE,
             newest: NONE,
-            changes: 0,
         }
     }
 
@@ -57,10 +56,6 @@ impl Users {
 
     pub(super) fn oldest(&self) -> u32 {
         self.oldest
-    }
-
-    pub(super) fn changes(&self) -> u64 {
-        self.changes
     }
 
     /// Bytes of memory.
@@ -81,38 +76,54 @@ impl Users {
         self.names.get(user.name, user.name_length)
     }
 
+    /// Whether this is a user, and has this name.
     #[inline]
-    pub(super) fn is_called(&self, at: u32, name: &[u8]) -> bool {
+    pub(super) fn is(&self, at: u32, name: &[u8]) -> bool {
         let user = self.get(at);
-        user.is_some_and(|user| is_same(self.name(user), name))
+        user.is_some_and(|user| user.page != NONE && is_same(self.name(user), name))
     }
 
     /// The user with this name; [`NONE`] if there is none.
     pub(super) fn find(&self, name: &[u8], hash: u32) -> u32 {
-        self.by_name.find(hash, |at| self.is_called(at, name))
+        self.by_name.find(hash, |at| self.is(at, name))
     }
 
-    /// The first user with each of these hashes, which is most often the one.
-    pub(super) fn candidates(&self, hashes: &[u32], found: &mut [u32]) {
-        self.by_name.candidates(hashes, found);
+    /// Asks for all that [`candidate`](Self::candidate) needs.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, hash: u32) {
+        self.by_name.prefetch(hash);
     }
 
-    /// Reads all that moving these users needs; gives a sum, so that it is not left out.
-    pub(super) fn read_ahead(&self, users: &[u32]) -> u32 {
-        let mut sum = 0;
-        for user in users.iter().filter_map(|at| self.get(*at)) {
-            let neighbours = [user.older, user.newer, user.page_older, user.page_newer];
-            for at in neighbours {
-                sum ^= self.get(at).map_or(0, |user| user.seen);
-            }
-            sum ^= self.name(user).first().map_or(0, |&byte| byte.into());
+    /// The first user with this hash, which is most often the one; it is asked for.
+    #[inline]
+    pub(super) fn candidate(&self, hash: u32) -> u32 {
+        let at = self.by_name.candidate(hash);
+        self.prefetch(at);
+        at
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, at: u32) {
+        if let Some(user) = self.get(at) {
+            prefetch(user);
         }
-        sum
+    }
+
+    /// Asks for all that moving a user needs.
+    #[inline]
+    pub(super) fn prefetch_around(&self, at: u32) {
+        if let Some(user) = self.get(at) {
+            for at in [user.older, user.newer, user.page_older, user.page_newer] {
+                self.prefetch(at);
+            }
+            if let Some(byte) = self.name(user).first() {
+                prefetch(byte);
+            }
+        }
     }
 
     /// A new user, in no list yet.
     pub(super) fn add(&mut self, name: &[u8], hash: u32) -> u32 {
-        self.changes += 1;
         let user = User {
             older: NONE,
             newer: NONE,
@@ -140,9 +151,9 @@ impl Users {
 
     /// Takes a user out of everything; `hash` is that of the name.
     pub(super) fn remove(&mut self, at: u32, hash: u32) -> Left {
-        self.changes += 1;
         let left = self.unlink(at);
-        let user = &self.users[at as usize];
+        let user = &mut self.users[at as usize];
+        user.page = NONE;
         self.names.remove(user.name, user.name_length);
         self.by_name.remove(hash, at);
         self.free.push(at);

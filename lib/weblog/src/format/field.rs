@@ -76,7 +76,7 @@ pub struct Unparsed;
 /// The fields found in a line, by their index among the wanted ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
-    pub(super) values: [Option<&'a [u8]>; Fields::COUNT_MAX],
+    pub(super) values: [Option<&'a [u8]>; Fields::COUNT_MAX + 1],
     pub(super) outcome: Outcome,
     /// Whether values may hold escapes of JSON.
     pub(super) json: bool,
@@ -86,7 +86,7 @@ impl Default for Fields<'_> {
     /// No field was found.
     fn default() -> Self {
         Fields {
-            values: [None; Fields::COUNT_MAX],
+            values: [None; Fields::COUNT_MAX + 1],
             outcome: Outcome::Whole,
             json: false,
         }
@@ -96,6 +96,9 @@ impl Default for Fields<'_> {
 impl<'a> Fields<'a> {
     /// Most fields that a parser looks for: every one of ours, and a cookie.
     pub const COUNT_MAX: usize = 12;
+
+    /// The place of what is not wanted.
+    pub(super) const NOWHERE: usize = Fields::COUNT_MAX;
 
     /// Whether all wanted fields were complete.
     pub fn outcome(&self) -> Outcome {
@@ -133,11 +136,15 @@ impl<'a> Fields<'a> {
 /// Clients send what they like, and servers log it: a target may hold blanks, the protocol may be
 /// missing (HTTP/0.9), and what has no blank at all, such as `\x16\x03\x01` of TLS on a plain
 /// port, has neither method nor target.
+#[inline(always)]
 pub(super) fn split_request(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = find_near_byte(b' ', line)?;
     let (method, rest) = (&line[..space], &line[space + 1..]);
     // What nearly all end in needs no search.
-    if let Some((target, b" HTTP/1.1" | b" HTTP/1.0" | b" HTTP/2.0")) = rest.split_last_chunk() {
+    if let Some((target, [protocol @ .., major, b'.', minor])) = rest.split_last_chunk::<9>()
+        && protocol == b" HTTP/"
+        && ![major, minor].contains(&&b' ')
+    {
         return Some((method, target));
     }
     match memrchr(b' ', rest) {

@@ -8,8 +8,8 @@ use wide::u8x16;
 const BLOCK: usize = 64;
 
 /// As memchr, which is built for long texts; nearly all fields end within the first 64 bytes.
-#[inline]
-pub(super) fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
+#[inline(always)]
+pub fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
     let Some(block) = text.first_chunk() else {
         return find_in_short(byte, text);
     };
@@ -20,7 +20,7 @@ pub(super) fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
 }
 
 /// As [`find_byte`], for a field that nearly always ends within 16 bytes.
-#[inline]
+#[inline(always)]
 pub(super) fn find_near_byte(byte: u8, text: &[u8]) -> Option<usize> {
     match text.first_chunk().map(|block| places_in_part(byte, block)) {
         Some(places) if places != 0 => Some(places.trailing_zeros() as usize),
@@ -29,7 +29,7 @@ pub(super) fn find_near_byte(byte: u8, text: &[u8]) -> Option<usize> {
 }
 
 /// The places of a byte, a bit for each.
-#[inline]
+#[inline(always)]
 fn places(byte: u8, block: &[u8; BLOCK]) -> u64 {
     let (parts, _) = block.as_chunks();
     let parts = parts.iter().enumerate();
@@ -38,7 +38,7 @@ fn places(byte: u8, block: &[u8; BLOCK]) -> u64 {
     })
 }
 
-#[inline]
+#[inline(always)]
 fn places_in_part(byte: u8, part: &[u8; 16]) -> u32 {
     u8x16::new(*part).simd_eq(u8x16::splat(byte)).to_bitmask()
 }

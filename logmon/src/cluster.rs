@@ -188,7 +188,7 @@ fn program((key, status): (&Key, &Map<String, Value>)) -> Value {
 }
 
 /// The daemon of a session; none for what is no session's private group.
-pub(crate) fn daemon_of(sender: &Name) -> Option<String> {
+fn daemon_of(sender: &Name) -> Option<String> {
     let (_, daemon) = split_private_group(sender)?;
     Some(daemon.to_string())
 }

@@ -5,13 +5,13 @@ use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use group::{Address, GroupName, Name};
+use group::{Address, GroupName};
 use memchr::memchr_iter;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
 use status::{HttpAnswer, HttpRequest, HttpServer};
-use subscriber::{Input, Subscriber};
+use subscriber::{Input, Subscriber, server_of};
 use unixproc::daemon::Process;
 use unixproc::exit;
 use unixproc::log;
@@ -20,7 +20,7 @@ use unixproc::signal::{Signal, Signals};
 use weblog::format::{Field, Parser};
 
 use crate::args::Args;
-use crate::cluster::{Cluster, daemon_of};
+use crate::cluster::Cluster;
 use crate::series::Series;
 
 const SIGNALS: Token = Token(0);
@@ -232,17 +232,6 @@ fn take_line(parser: &Parser, series: &mut Series, server: usize, line: &[u8]) {
         .unwrap_or(url.len());
     let (status, bytes) = (fields.number(1).unwrap_or(0), fields.number(2).unwrap_or(0));
     series.add(server, &url[..end], status, bytes);
-}
-
-/// The server that a line came from: the daemon of its publisher. A publisher that is started
-/// again has another name, but is on the same one.
-fn server_of(sender: &Name) -> String {
-    match daemon_of(sender) {
-        Some(daemon) => daemon,
-        // The rest of a line whose publisher has gone with the bus.
-        None if sender.as_bytes().is_empty() => "-".to_owned(),
-        None => sender.to_string(),
-    }
 }
 
 /// Answers a request; `history` is all that is known so far.

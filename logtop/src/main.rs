@@ -20,12 +20,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use group::name::split_private_group;
-use group::{Address, Name};
+use group::Address;
 use jiff::{SignedDuration, Zoned};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use subscriber::{Input, Subscriber};
+use subscriber::{Input, Subscriber, server_of};
 use unixproc::exit::{self, Failure};
 use unixproc::signal::{Signal, Signals};
 use unixproc::{log, options};
@@ -342,16 +341,5 @@ impl Program {
             None if self.sources.is_empty() => "end of input".to_owned(),
             _ => String::new(),
         }
-    }
-}
-
-/// The server that a line came from: the daemon of its publisher. A publisher that is started
-/// again has another name, but is on the same one.
-fn server_of(sender: &Name) -> String {
-    match split_private_group(sender) {
-        Some((_, daemon)) => daemon.to_string(),
-        // The rest of a line whose publisher has gone with the bus.
-        None if sender.as_bytes().is_empty() => "-".to_owned(),
-        None => sender.to_string(),
     }
 }

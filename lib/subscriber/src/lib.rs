@@ -10,6 +10,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use group::name::split_private_group;
 use group::wire::GroupId;
 use group::{
     Address, Event, GroupName, Link, Membership, Message, Name, Options, Received, Service,
@@ -71,6 +72,17 @@ pub enum Input<'a> {
     Joined,
     /// The bus is lost: what is sent until the next `Joined` is missed.
     Lost,
+}
+
+/// The server that lines came from: the daemon of their publisher. A publisher that is started
+/// again has another name, but is on the same one.
+pub fn server_of(sender: &Name) -> String {
+    match split_private_group(sender) {
+        Some((_, daemon)) => daemon.to_string(),
+        // The rest of a line whose publisher has gone with the bus.
+        None if sender.as_bytes().is_empty() => "-".to_owned(),
+        None => sender.to_string(),
+    }
 }
 
 /// A session that listens to a log group.
@@ -255,5 +267,22 @@ impl Subscriber {
             })
         });
         take(Input::Lost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_a_daemon() {
+        for (sender, server) in [
+            ("#lp42#web1", "web1"),
+            ("#lp7#web1", "web1"),
+            ("web", "web"),
+        ] {
+            assert_eq!(server_of(&sender.parse().unwrap()), server);
+        }
+        assert_eq!(server_of(&Name::EMPTY), "-");
     }
 }

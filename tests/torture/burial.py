@@ -60,11 +60,12 @@ class Burial:
         with open(self.speaker.log, "rb") as log:
             log.seek(self.log_begin)
             words = log.read()
-        if f"logger-already-forgotten group=web name={self.name}\n".encode() in words:
-            # It has not taken part since it was forgotten the last time.
-            return True
         named = f"logger-forgotten name={self.name}\n".encode() in words
-        return named and on_record(self.speaker.host) > self.before
+        if named and on_record(self.speaker.host) > self.before:
+            self.torture.records += 1
+            return True
+        # It has not been back since it was forgotten the last time: of that there is a record.
+        return f"logger-already-forgotten group=web name={self.name}\n".encode() in words
 
     def bury(self):
         torture, host = self.torture, self.victim.host

@@ -67,7 +67,8 @@ class Torture:
         # The logger that is being given up; for each host with a new one, the lines that publishers
         # had written before it came; what was lost with a disk, with Quorum = none.
         self.still = {}
-        self.burying, self.burials, self.reborn, self.lost_with_disks = None, 0, {}, set()
+        self.burying, self.burials, self.records = None, 0, 0
+        self.reborn, self.lost_with_disks = {}, set()
         self.generation = itertools.count(1)
         self.compared, self.samples = check.Compared(), 0
         self.make_cluster()
@@ -340,8 +341,8 @@ class Torture:
             if findings:
                 raise Failure(f"host{host.number}: " + "\n    ".join(findings[:20]))
         on_record = burial.on_record(self.loggers[0].host)
-        if on_record < self.burials:
-            raise Failure(f"{self.burials} loggers were given up, on record {on_record}")
+        if on_record < self.records:
+            raise Failure(f"{self.records} loggers were given up, on record {on_record}")
         self.verify()
         return sum(expected.values()) - self.given_up_lines(), swapped
 

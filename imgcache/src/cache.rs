@@ -281,7 +281,7 @@ impl Cache {
     pub(crate) fn prepare(&self, entry: &Entry, head: &[u8], second: Second) {
         let memory_max = self.read().memory_max;
         self.answers
-            .prepare(&self.root, (entry, head, second), memory_max);
+            .prepare(&self.root, entry, head, second, memory_max);
     }
 
     /// Puts what a 304 says in place of what was stored; none if the object is gone or purged.

@@ -156,11 +156,14 @@ impl Answers {
         self.kept().bytes == 0
     }
 
-    /// Prepares an answer with all of an object, if there is room for it. Takes the disk's time.
+    /// Prepares the answer with a head and all of its object, if there is room beside `memory_max`
+    /// bytes for bodies. Takes the disk's time.
     pub(crate) fn prepare(
         &self,
         root: &Root,
-        (entry, head, second): (&Entry, &[u8], Second),
+        entry: &Entry,
+        head: &[u8],
+        second: Second,
         memory_max: usize,
     ) {
         let length = head.len() as u64 + entry.object.meta.body.size;

@@ -6,13 +6,15 @@ use std::time::Instant;
 use group::{Address, Cause, Event, GroupName, Link, Message, Name, Options, Received};
 use memchr::memchr_iter;
 use mio::{Registry, Token};
+use serde_json::json;
 use unixproc::log;
 use weblog::stream::Assembler;
 
-use crate::config::Log;
+use crate::config::{Log, host_name};
 use crate::outputs::Outputs;
 use crate::route::{Rotations, Route};
 use crate::stamp::Time;
+use crate::status_line;
 
 /// Bound: bytes taken from a session before the files have their turn.
 const ROUND_BYTES: usize = 1 << 20;
@@ -25,6 +27,8 @@ pub(crate) struct Bus {
     /// Groups that are left, and whose last lines are still to come.
     leaving: BTreeSet<GroupName>,
     messages: u64,
+    /// When this program says next how it is.
+    status_at: Instant,
 }
 
 /// A group that lines are taken from.
@@ -53,6 +57,7 @@ impl Bus {
             groups: BTreeMap::new(),
             leaving: BTreeSet::new(),
             messages: 0,
+            status_at: now,
         }
     }
 
@@ -114,6 +119,11 @@ impl Bus {
         self.link.connect_at()
     }
 
+    /// When [`publish_status`](Self::publish_status) is due.
+    pub(crate) fn status_at(&self) -> Instant {
+        self.status_at
+    }
+
     /// Whether there may be something to read at once.
     pub(crate) fn is_readable(&self) -> bool {
         self.link.is_readable()
@@ -156,6 +166,7 @@ impl Bus {
                 match group {
                     Some(group) if member && !group.joined => {
                         group.joined = true;
+                        self.status_at = now;
                         log::notice("joined", fields);
                     }
                     _ if membership.cause == Cause::Network => {
@@ -224,6 +235,26 @@ impl Bus {
                 ..
             } = group;
             assembler.flush(|lines| *count += pass(lines, routes, outputs, time, now));
+        }
+    }
+
+    /// Publishes a status of each group, if it is due.
+    pub(crate) fn publish_status(&mut self, outputs: &Outputs, now: Instant) {
+        if now < self.status_at {
+            return;
+        }
+        self.status_at = now + status_line::INTERVAL;
+        for (name, group) in &self.groups {
+            let status = json!({
+                "program": "spreadlogd",
+                "name": host_name(),
+                "group": name.to_string(),
+                "joined": group.joined,
+                "lines": group.lines,
+                "written_bytes": outputs.written_bytes(),
+                "queued_bytes": outputs.queued_bytes(),
+            });
+            status_line::publish(&mut self.link, &status);
         }
     }
 

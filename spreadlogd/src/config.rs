@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 
 pub(crate) use keep::Keep;
 use keep::KeepDraft;
+pub(crate) use keep::host_name;
 pub(crate) use log::{Filter, Log, Target};
 
 /// The port of Spread, meant where only a Host is given.

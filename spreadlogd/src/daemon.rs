@@ -209,6 +209,9 @@ impl Daemon {
             kept.work(now);
         }
         self.outputs.write(now);
+        for bus in &mut self.buses {
+            bus.publish_status(&self.outputs, now);
+        }
         self.judge_fullness(now);
         if now >= self.housekeeping_at {
             self.outputs.close_idle(now);
@@ -252,11 +255,13 @@ impl Daemon {
             self.stop_by,
             self.outputs.next_retry(),
         ];
+        let statuses = self.buses.iter().map(Bus::status_at);
         let kept = self.kept.iter().filter_map(KeptLog::wake_at);
         let next = times
             .into_iter()
             .flatten()
             .chain(attempts)
+            .chain(statuses)
             .chain(kept)
             .min();
         next.map(|next| next.saturating_duration_since(now))

@@ -5,6 +5,7 @@ mod disk;
 mod identity;
 mod live;
 pub(crate) mod manifest;
+mod progress;
 mod recovery;
 mod report;
 mod segments;
@@ -23,6 +24,7 @@ use weblog::stream::{ForgetError, LOGGER_MARK, Logger, LoggerAction, LoggerConfi
 use crate::config::{Keep, Log};
 use disk::{Command, Disk, Done};
 use identity::{session_name, view_id};
+use progress::Progress;
 use segments::Segments;
 pub(crate) use segments::directory;
 use writer::{Writer, WriterConfig};
@@ -423,7 +425,7 @@ impl KeptLog {
             self.forget_session();
         }
         let progress = self.writer.as_ref().map(Writer::progress);
-        self.failed |= progress.is_some_and(writer::Progress::has_failed);
+        self.failed |= progress.is_some_and(Progress::has_failed);
     }
 
     /// Removes segments that are in the files and that every other logger has, or that are too old
@@ -468,7 +470,7 @@ impl KeptLog {
     /// Whether nobody reads stdout any more.
     pub(crate) fn nobody_reads(&self) -> bool {
         let progress = self.writer.as_ref().map(Writer::progress);
-        progress.is_some_and(writer::Progress::nobody_reads)
+        progress.is_some_and(Progress::nobody_reads)
     }
 
     /// Whether the journal is lost; the program has to end.

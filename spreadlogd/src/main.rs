@@ -18,6 +18,7 @@ mod request;
 mod route;
 mod span;
 mod stamp;
+mod status_line;
 mod verify;
 
 use std::path::PathBuf;

@@ -33,6 +33,8 @@ Spread {
 }
 CONF
 "$bin/spreadlogd" -t -c "$scratch/slide.conf" | grep -q 'configuration ok' || fail 'the slide does not load'
+"$bin/groupctl" join covey.status >"$scratch/heard" &
+listener=$!
 start_logger slide
 seq 1 5000 | awk '{ print "10.0.0.1 - - [17/May/2015:10:05:03 +0000] \"GET /" $1 " HTTP/1.1\" 200 5" }' >"$scratch/in"
 "$bin/logpub" example <"$scratch/in" || fail 'logpub'
@@ -40,6 +42,12 @@ until_true 10 '5000 lines' has_lines 5000 "$scratch/combined_log"
 sed 's/\[[^]]*\]//' "$scratch/in" | cmp - <(sed 's/\[[^]]*\]//' "$scratch/combined_log") || fail 'other lines'
 grep -q 'May/2015' "$scratch/combined_log" && fail 'the stamps were not rewritten'
 echo "ok: the slide's spreadlogd.conf writes the lines with the logger's time"
+
+status='"group":"example","joined":true,"lines":5000,"name":"[^"]*","program":"spreadlogd"'
+until_true 20 'its status' grep -q "$status" "$scratch/heard"
+kill -TERM $listener
+wait $listener 2>/dev/null
+echo 'ok: it says in covey.status how it is'
 
 # --- HUP at once: mv and HUP split the log between two lines
 mv "$scratch/combined_log" "$scratch/combined_log.1"

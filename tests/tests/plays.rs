@@ -91,6 +91,11 @@ fn full_state() {
 }
 
 #[test]
+fn kept_commands() {
+    tests::play("kept-commands.sh");
+}
+
+#[test]
 fn segments_gone() {
     tests::play("segments-gone.sh");
 }

@@ -182,7 +182,7 @@ fn quantity(
 }
 
 /// The machine's name up to the first dot.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     name.split('.').next().unwrap_or_default().to_owned()

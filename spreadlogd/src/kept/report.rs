@@ -1,17 +1,15 @@
 //! What a kept log says of itself: in the log, and in the group `covey.status`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use group::Service;
 use serde_json::json;
 use unixproc::log;
 use weblog::stream::Misfit;
 
 use super::KeptLog;
-use super::writer::{Progress, Writer};
-
-/// How often; and at once when a round opens or ends.
-const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+use super::progress::Progress;
+use super::writer::Writer;
+use crate::status_line;
 
 impl KeptLog {
     /// Logs which loggers do not count as their files are, when that becomes known.
@@ -44,7 +42,7 @@ impl KeptLog {
         if now < self.status_at {
             return;
         }
-        self.status_at = now + STATUS_INTERVAL;
+        self.status_at = now + status_line::INTERVAL;
         let progress = self.writer.as_ref().map(Writer::progress);
         let committed = self.logger.committed();
         let written = progress.map_or(committed, Progress::position);
@@ -63,11 +61,7 @@ impl KeptLog {
             "gap_bytes": self.logger.gap_bytes(),
             "missed_entries": counts.missed_entries,
         });
-        let group: group::GroupName = status::STATUS_GROUP.parse().expect("a group's name");
-        if let Some(session) = self.link.session() {
-            // A session that is lost is noticed when it is read.
-            let _ = session.queue(Service::Fifo, &[group], 0, status.to_string().as_bytes());
-        }
+        status_line::publish(&mut self.link, &status);
     }
 
     /// Writes a line about the group into the log.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use unixproc::log;
 use weblog::stream::{Entry, Stretch, StretchReader};
 
 use super::manifest::{Checkpoint, Contents, Manifest};
+use super::progress::Progress;
 use super::recovery;
 use super::segments::SegmentReader;
 use crate::config::Log;
@@ -47,46 +48,6 @@ enum Command {
     Reopen(Vec<Log>),
     /// Commands may have ended.
     Reap,
-}
-
-/// What the thread tells of itself.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// Entries that are in the files, and those that are there after a crash too.
-    position: AtomicU64,
-    checkpoint: AtomicU64,
-    written_bytes: AtomicU64,
-    /// Nobody reads stdout any more.
-    nobody_reads: AtomicBool,
-    /// The journal could not be read.
-    failed: AtomicBool,
-}
-
-impl Progress {
-    /// How many entries are in the files, commands and stdout not counted.
-    pub(crate) fn position(&self) -> u64 {
-        self.position.load(Ordering::Relaxed)
-    }
-
-    /// How many of them are there after a crash, too: the journal is not needed before.
-    pub(crate) fn checkpoint(&self) -> u64 {
-        self.checkpoint.load(Ordering::Relaxed)
-    }
-
-    /// Bytes written since the start.
-    pub(crate) fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether stdout has lost its reader.
-    pub(crate) fn nobody_reads(&self) -> bool {
-        self.nobody_reads.load(Ordering::Relaxed)
-    }
-
-    /// Whether the thread has ended because the journal cannot be read.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
-    }
 }
 
 /// The thread, as the loop sees it. Dropping it has everything written and noted that can be.
@@ -151,6 +112,7 @@ impl Writer {
             current: None,
             stretches: VecDeque::new(),
             checkpoint_at: now + CHECKPOINT_INTERVAL,
+            reopening: None,
             retry_at: None,
             throttle: log::Throttle::new(REPORT_INTERVAL),
         };
@@ -234,6 +196,9 @@ struct Worker {
     current: Option<StretchReader>,
     stretches: VecDeque<Stretch>,
     checkpoint_at: Instant,
+    /// Files are to be opened anew, and be those of these Log blocks, when it is noted how far the
+    /// present ones are.
+    reopening: Option<Vec<Log>>,
     retry_at: Option<Instant>,
     throttle: log::Throttle,
 }
@@ -264,7 +229,7 @@ impl Worker {
         loop {
             match self.input.try_recv() {
                 Ok(Command::Write(stretch)) => self.add_stretch(stretch),
-                Ok(Command::Reopen(logs)) => self.reopen(&logs),
+                Ok(Command::Reopen(logs)) => self.reopening = Some(logs),
                 Ok(Command::Reap) => self.outputs.reap(Instant::now()),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
@@ -288,6 +253,7 @@ impl Worker {
 
     /// One turn: some entries from the journal into the queues, and the queues into the files.
     fn work(&mut self, now: Instant) -> anyhow::Result<()> {
+        self.reopen(now);
         while self.outputs.queued_bytes() < QUEUE_BYTES_MAX && self.read_block(now)? {}
         if self.retry_at.is_none_or(|at| at <= now) {
             self.retry_at = None;
@@ -451,14 +417,19 @@ impl Worker {
         !self.stretches.is_empty() || current.is_some_and(|reader| reader.wants().is_some())
     }
 
-    fn reopen(&mut self, logs: &[Log]) {
-        let now = Instant::now();
-        let result = self.write(now).and_then(|()| self.checkpoint());
-        if let Err(error) = result {
-            self.retry_later(&error, now);
+    /// Opens the files anew, if that was asked for.
+    fn reopen(&mut self, now: Instant) {
+        let due = self.retry_at.is_none_or(|at| at <= now);
+        let Some(logs) = self.reopening.take_if(|_| due) else {
+            return;
+        };
+        if let Err(error) = self.write(now).and_then(|()| self.checkpoint()) {
+            // After a crash, lines that are not noted come again, and must find them in these files.
+            self.reopening = Some(logs);
+            return self.retry_later(&error, now);
         }
         self.outputs.reopen();
-        for (name, error) in self.set_logs(logs) {
+        for (name, error) in self.set_logs(&logs) {
             log::error("open-failed", &[("file", &name), ("error", &error)]);
         }
     }

@@ -137,6 +137,10 @@ rm -r "$scratch/e"
 forgotten() { "$bin/spreadlogd" -c "$scratch/d.conf" forget e 2>>"$scratch/forget.err"; }
 until_true 15 'forget e' forgotten
 until_true 10 'the record' grep -q 'logger-forgotten' "$scratch/d.err"
+"$bin/spreadlogd" -c "$scratch/d.conf" forget e >"$scratch/again" || fail 'to forget e again is refused'
+grep -qx 'e was forgotten already in: .*' "$scratch/again" || fail "it does not say so: $(cat "$scratch/again")"
+until_true 10 'the word about it' grep -q 'logger-already-forgotten .*name=e' "$scratch/d.err"
+[ "$(grep -c 'logger-forgotten name=e' "$scratch/d.err")" -eq 1 ] || fail 'e is on record twice'
 publish rotated <"$scratch/more"
 until_true 20 'two of three go on' holds d $((2 * bytes))
 for name in d f; do stop_logger $name; done

@@ -7,14 +7,12 @@ import subprocess
 
 # How long after a word that may or may not have been put in order it is said again.
 PATIENCE_SECONDS = 30
-# So much of a lost journal's end is looked at for lines that stood nowhere else.
-TAIL_BYTES = 32 << 20
 ASK_TIMEOUT = 5
 NAMED = re.compile(rb"(h\d+[gd]\d+) (\d+) ")
 
 
 class Burial:
-    """From the kill to the new start. The first logger of the list is the one that speaks, and is
+    """From the kill until the new one counts. The first logger of the list is the one that speaks, and is
     never given up itself, so that its files are whole."""
 
     def __init__(self, torture, victim):
@@ -70,8 +68,9 @@ class Burial:
     def bury(self):
         torture, host = self.torture, self.victim.host
         if not torture.majority:
-            # What it has accepted alone is lost with it.
-            torture.lost_with_disks |= tail(host, TAIL_BYTES) - tail(self.speaker.host, 2 * TAIL_BYTES)
+            # What it has accepted alone is lost with it, wherever that stands: what it has learnt
+            # from the others since may be long.
+            torture.lost_with_disks |= journal(host) - journal(self.speaker.host)
             # Most of them are published again, as nobody has acknowledged them.
             for path in (self.speaker.host.directory / "logs").iterdir():
                 torture.lost_with_disks -= named(path.read_bytes())
@@ -82,9 +81,25 @@ class Burial:
         torture.reborn[host] = {each.name.encode(): each.count()[0] for each in everybody}
         torture.compared.forget(host.directory / "logs")
         torture.burials += 1
-        torture.burying = None
         torture.note(f"{self.name} is forgotten; a new one comes")
+        self.log_begin = self.speaker.log.stat().st_size
         self.victim.start()
+        self.mourn()
+
+    def mourn(self):
+        """With a majority the next disk may not be lost before the new logger has what the others
+        have: of two that are gone, nobody could give up either."""
+        if self.torture.majority and not self.counts():
+            self.torture.later(0.3, f"does {self.name} count?", self.mourn)
+        else:
+            self.torture.burying = None
+
+    def counts(self):
+        """Whether the speaker has opened a round with it since it came."""
+        with open(self.speaker.log, "rb") as log:
+            log.seek(self.log_begin)
+            lists = re.findall(rb"round-open group=web loggers=(\S+)", log.read())
+        return any(self.name.encode() in names.split(b",") for names in lists)
 
 
 def checkpoint(host):
@@ -113,16 +128,9 @@ def named(data):
     return {(name, int(sequence)) for name, sequence in NAMED.findall(data)}
 
 
-def tail(host, rest):
-    """The lines in so many bytes at the end of a journal."""
+def journal(host):
+    """The lines in a logger's journal."""
     found = set()
-    for path in sorted((host.directory / "state/web").glob("journal.*"), reverse=True):
-        with open(path, "rb") as file:
-            size = path.stat().st_size
-            file.seek(max(0, size - rest))
-            data = file.read(rest)
-        found |= named(data)
-        rest -= len(data)
-        if rest <= 0:
-            break
+    for path in (host.directory / "state/web").glob("journal.*"):
+        found |= named(path.read_bytes())
     return found

@@ -207,7 +207,11 @@ fn a_clean_stop_hands_everything_over() {
     assert!(!group.members[0].1.has_left(group.now));
     let later = group.now + Duration::from_millis(99);
     assert!(!group.members[0].1.has_left(later));
-    assert!(group.members[0].1.has_left(later + Duration::from_millis(1)));
+    assert!(
+        group.members[0]
+            .1
+            .has_left(later + Duration::from_millis(1))
+    );
     // Alone, the last one lets go as well.
     group.view(&[1]);
     group.members[1].1.leave(group.now);

@@ -14,20 +14,21 @@ pub(crate) struct Bus {
 
 impl Bus {
     /// Not connected yet; events of the session will have this token.
-    pub(crate) fn new(
-        address: Address,
-        group: GroupName,
-        pause_max: Duration,
-        token: Token,
-    ) -> Bus {
+    pub(crate) fn new(address: Address, group: GroupName, token: Token) -> Bus {
         let mut options = Options::new(address);
         options.membership = true;
         // Without a name of its own each session has one that no other had: a guardian speaks of
         // one session, and of no later one.
         let mut link = Link::new(options, b"v", token, Instant::now());
-        link.set_pause_max(pause_max);
         link.join(group);
         Bus { link, group }
+    }
+
+    /// Sets the longest pause between attempts to connect, and how long the addresses stay without a
+    /// session: until then attempts come quickly, whatever the pause is.
+    pub(crate) fn set_pauses(&mut self, pause_max: Duration, grace: Duration) {
+        self.link.set_pause_max(pause_max);
+        self.link.set_hurry(grace);
     }
 
     /// When [`connect`](Self::connect) is due, unless an event comes before.

@@ -80,6 +80,12 @@ impl Link {
         self.reconnect.set_pause_max(pause);
     }
 
+    /// Sets for how long after the end of a session attempts come every 100 ms at least, however
+    /// many sessions have ended before: for a program of which something is due by then.
+    pub fn set_hurry(&mut self, hurry: Duration) {
+        self.reconnect.set_hurry(hurry);
+    }
+
     /// Joins a group: with this session, if there is one, and with each later one, after the groups
     /// that were named before.
     pub fn join(&mut self, group: GroupName) {

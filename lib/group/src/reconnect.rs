@@ -12,6 +12,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(40);
 /// The longest pause, unless the program has another one.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// The longest pause while the program is in a hurry.
+const PAUSE_HURRIED: Duration = Duration::from_millis(100);
+
 /// A session that lasted for so long was of use: the next one may come soon after it.
 const PROVEN: Duration = Duration::from_secs(1);
 
@@ -24,6 +27,9 @@ pub(crate) struct Reconnect {
     prefix: &'static [u8],
     pause: Duration,
     pause_max: Duration,
+    /// For how long the program is in a hurry when a session has ended, and until when it is.
+    hurry: Duration,
+    hurry_until: Instant,
     due: Instant,
     connected_at: Option<Instant>,
     /// Whether the trouble that there is has been told.
@@ -38,6 +44,8 @@ impl Reconnect {
             prefix,
             pause: PAUSE_FIRST,
             pause_max: PAUSE_MAX,
+            hurry: Duration::ZERO,
+            hurry_until: now,
             due: now,
             connected_at: None,
             told: false,
@@ -47,6 +55,12 @@ impl Reconnect {
     /// Sets the longest pause.
     pub(crate) fn set_pause_max(&mut self, pause: Duration) {
         self.pause_max = pause;
+    }
+
+    /// Sets for how long after the end of a session the pauses are short, however many sessions have
+    /// ended before.
+    pub(crate) fn set_hurry(&mut self, hurry: Duration) {
+        self.hurry = hurry;
     }
 
     /// When the next attempt is due.
@@ -105,14 +119,20 @@ impl Reconnect {
         if connected_at.is_some_and(|at| now.saturating_duration_since(at) >= PROVEN) {
             self.pause = PAUSE_FIRST;
         }
+        self.hurry_until = now + self.hurry;
         self.put_off(now, random);
     }
 
     /// Half of the pause is a matter of chance, as all sessions of a daemon end together.
     fn put_off(&mut self, now: Instant, random: u32) {
-        let half = self.pause.min(self.pause_max) / 2;
+        let longest = match now < self.hurry_until {
+            true => self.pause_max.min(PAUSE_HURRIED),
+            false => self.pause_max,
+        };
+        let pause = self.pause.min(longest);
+        let half = pause / 2;
         self.due = now + half + half.mul_f64(f64::from(random) / f64::from(u32::MAX));
-        self.pause = (self.pause * 2).min(self.pause_max);
+        self.pause = (pause * 2).min(longest);
     }
 }
 
@@ -159,6 +179,46 @@ mod tests {
             let pause = reconnect.due() - (start + lasted);
             assert_eq!(pause.as_millis(), expected, "after {lasted:?}");
         }
+    }
+
+    #[test]
+    fn a_program_in_a_hurry_tries_often_after_whatever_was_before() {
+        let start = Instant::now();
+        let hurry = Duration::from_millis(1000);
+        let mut reconnect = Reconnect::new(None, b"v", start);
+        reconnect.set_pause_max(Duration::from_secs(5));
+        reconnect.set_hurry(hurry);
+        let mut now = start;
+        for _ in 0..12 {
+            reconnect.handle_failure(now, &unreachable(), u32::MAX);
+            now = reconnect.due();
+        }
+        for session in 0..9 {
+            reconnect.handle_connected(now);
+            now += PROVEN / 2;
+            reconnect.handle_lost(now, u32::MAX);
+            let lost = now;
+            for attempt in 0.. {
+                let pause = reconnect.due() - now;
+                assert!(
+                    pause <= PAUSE_HURRIED,
+                    "{pause:?}, attempt {attempt} of {session}"
+                );
+                now = reconnect.due();
+                if now >= lost + hurry {
+                    break;
+                }
+                reconnect.handle_failure(now, &unreachable(), u32::MAX);
+            }
+        }
+        // Who is not in a hurry any more has the pauses of others.
+        let mut last = Duration::ZERO;
+        for _ in 0..9 {
+            reconnect.handle_failure(now, &unreachable(), u32::MAX);
+            last = reconnect.due() - now;
+            now = reconnect.due();
+        }
+        assert_eq!(last, Duration::from_secs(5));
     }
 
     #[test]

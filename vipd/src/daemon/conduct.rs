@@ -137,6 +137,7 @@ impl Daemon {
             (self.health, self.checks) = (health, checks);
             self.takeover.set_sick(self.health.sick());
         }
+        self.bus.set_pauses(config.retry_interval, config.grace);
         let settings = settings(&config, &self.node, able(&config, &self.links));
         if config.sets == self.config.sets {
             self.config = config;

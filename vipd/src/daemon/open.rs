@@ -90,8 +90,10 @@ impl Daemon {
         let now = Instant::now();
         let mut ward = Ward::new(address.clone(), config.group)?;
         ward.keep(now);
+        let mut bus = Bus::new(address, config.group, BUS);
+        bus.set_pauses(config.retry_interval, config.grace);
         Ok(Daemon {
-            bus: Bus::new(address, config.group, config.retry_interval, BUS),
+            bus,
             sets: sets_by_address(&config),
             poll,
             waker,

@@ -369,7 +369,7 @@ impl KeptLog {
             return;
         };
         let first = self.logger.first_position();
-        if self.given < first {
+        if self.given < first && position > first {
             let fields: log::Fields = &[("group", &self.group), ("entries", &(first - self.given))];
             log::error("entries-missed", fields);
             self.given = first;

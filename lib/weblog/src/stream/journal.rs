@@ -72,8 +72,10 @@ pub(super) struct Journal {
     segments: VecDeque<(u64, u64)>,
     /// A segment of which only the beginning of its head is here, or was when a crash came.
     head: Option<(u64, u64)>,
-    /// The same of the head that an empty journal is to begin with.
+    /// The same of the head that an empty journal, or a draft, is to begin with.
     beginning: Option<Beginning>,
+    /// Whether it began anew and has not come as far as the others since.
+    draft: bool,
     /// Offset of the end of the file.
     file_bytes: u64,
     /// Length of all entries' records.
@@ -108,6 +110,7 @@ impl Journal {
             segments: VecDeque::from([(0, 0)]),
             head: None,
             beginning: None,
+            draft: provisional_entries,
             file_bytes: 0,
             entry_bytes: 0,
             commit: 0,
@@ -395,6 +398,13 @@ impl Journal {
     /// Length of all entries' records.
     pub(super) fn entry_bytes(&self) -> u64 {
         self.entry_bytes
+    }
+
+    /// With a majority: whether it has never been [`Complete`](Record::Complete). The others may not
+    /// know that something has to be kept for it; where they have removed what it lacks, it can begin
+    /// anew with a peer's base, as nothing of it is in files.
+    pub(super) fn is_draft(&self) -> bool {
+        self.draft
     }
 
     /// The entries up to here stay.

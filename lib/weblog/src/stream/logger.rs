@@ -225,13 +225,16 @@ impl Logger {
         self.synced_bytes = self.journal.file_bytes();
         self.needed_bytes = self.synced_bytes;
         self.synced_length = self.journal.length();
-        self.told_commit = self.journal.commit();
+        self.told_commit = self.committed();
         taken
     }
 
     /// The position up to which entries belong into the output files.
     pub fn committed(&self) -> u64 {
-        self.journal.commit().min(self.synced_length)
+        match self.journal.is_draft() {
+            true => 0,
+            false => self.journal.commit().min(self.synced_length),
+        }
     }
 
     /// A session has begun, with this private group; it is to join the log group, then the

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use super::record::{self, Base};
 use super::{Journal, Point, Record, SEGMENT_BYTES, Streams};
 
-/// A head that an empty journal is to begin with, as far as it is here.
+/// A head that an empty journal or a draft is to begin with, as far as it is here.
 #[derive(Debug)]
 pub(super) struct Beginning {
     /// Its offset in the file.
     at: u64,
     base: Base,
+    draft: bool,
     forgotten: BTreeSet<String>,
     streams: Streams,
 }
@@ -33,6 +34,8 @@ impl Journal {
                 beginning.streams.know(*stream, ranges);
             }
             (Record::Known { stream, ranges }, None) => self.streams.know(*stream, ranges),
+            (Record::Complete, Some(beginning)) => beginning.draft = false,
+            (Record::Complete, None) => self.draft = false,
             (Record::HeadEnd, _) => self.end_head(),
             _ => {}
         }
@@ -41,15 +44,19 @@ impl Journal {
     /// A head begins: what it says is known, unless the journal begins with it.
     fn begin_head(&mut self, base: Base) {
         let at = self.file_bytes;
-        if self.length == 0 && base.position > 0 {
+        let begins = self.length == 0 || self.draft;
+        if begins && base.position > self.length {
             self.beginning = Some(Beginning {
                 at,
                 base,
+                // Without a majority a base is never a peer's.
+                draft: self.provisional_entries,
                 forgotten: BTreeSet::new(),
                 streams: Streams::default(),
             });
             return;
         }
+        self.beginning = None;
         self.head = Some((at, self.length));
         self.points.push_back(Point {
             position: self.length,
@@ -62,7 +69,11 @@ impl Journal {
         let Some(beginning) = self.beginning.take() else {
             return self.segments.extend(self.head.take());
         };
-        let Beginning { at, base, .. } = beginning;
+        let Beginning {
+            at, base, draft, ..
+        } = beginning;
+        self.provisional.clear();
+        self.draft = draft;
         self.length = base.position;
         self.hash = base.hash;
         self.entry_bytes = base.entry_bytes;
@@ -115,8 +126,10 @@ impl Journal {
                 .collect::<Vec<_>>()
         });
         let promise = Record::Promise(self.promise());
+        let complete = (!self.draft).then_some(Record::Complete);
         [base, promise]
             .into_iter()
+            .chain(complete)
             .chain(marks)
             .chain(forgotten)
             .chain(known)

@@ -62,10 +62,13 @@ pub(in super::super) enum Record {
     /// Note: this logger was given up before.
     Forgotten(String),
     /// Note, at the beginning of a segment: what the entries before it come to. The journal may
-    /// begin here; `Promise`, `Mark`s, `Forgotten`s and `Known`s follow, and a `HeadEnd`.
+    /// begin here; `Promise`, `Complete`, `Mark`s, `Forgotten`s and `Known`s follow, and a `HeadEnd`.
     Base(Base),
     /// Note: all that a segment begins with is here; without it, it is no place to begin.
     HeadEnd,
+    /// Note, with a majority: this journal has come as far as those of the others, who keep from now
+    /// on what it lacks.
+    Complete,
     /// Note: what there is of a stream.
     Known {
         stream: StreamId,
@@ -124,6 +127,7 @@ impl Record {
             | Record::Forgotten(_)
             | Record::Base(_)
             | Record::HeadEnd
+            | Record::Complete
             | Record::Known { .. } => false,
         }
     }
@@ -146,6 +150,7 @@ impl Record {
             Record::Heard(_) => 14,
             Record::Missed(_) => 15,
             Record::HeadEnd => 16,
+            Record::Complete => 17,
         }
     }
 
@@ -177,7 +182,7 @@ impl Record {
                 out.extend_from_slice(&stream.0);
                 write_numbers(out, &[*start, *end, *lines]);
             }
-            Record::HeadEnd => {}
+            Record::HeadEnd | Record::Complete => {}
             Record::Forget(name) | Record::Forgotten(name) | Record::Heard(name) => {
                 out.extend_from_slice(name.as_bytes());
             }
@@ -274,6 +279,7 @@ impl Record {
             14 => Record::Heard(read_name(data)?),
             15 => Record::Missed(read_number(data)?),
             16 => data.is_empty().then_some(Record::HeadEnd)?,
+            17 => data.is_empty().then_some(Record::Complete)?,
             _ => return None,
         };
         Some(record)

@@ -327,24 +327,32 @@ impl Logger {
         }
     }
 
-    /// An empty journal begins with what the peer says of entries that it has removed, once all of
-    /// that is here.
+    /// An empty journal, or a draft, begins with what the peer says of entries that it has removed,
+    /// once all of that is here.
     fn take_head(&mut self, record: &Record) {
         match record {
             Record::Base(_) | Record::Known { .. } | Record::Forgotten(_) | Record::HeadEnd
-                if self.journal.length() == 0 =>
+                if self.may_begin() =>
             {
                 self.append(record);
             }
             _ => self.counts.bad_records += 1,
         }
+        if *record != Record::HeadEnd {
+            return;
+        }
+        // The file may begin with this head.
+        self.append(&Record::Promise(self.journal.promise()));
         let here = self.journal.whole();
-        if let Some(fetch) = self.fetches.front_mut()
-            && here.length > 0
-        {
+        if let Some(fetch) = self.fetches.front_mut() {
             fetch.from_base = false;
             fetch.here = here;
         }
+    }
+
+    /// Whether the journal may begin with a peer's base.
+    fn may_begin(&self) -> bool {
+        self.journal.length() == 0 || self.journal.is_draft()
     }
 
     fn take_entry(&mut self, record: Record, adopt: bool) {
@@ -425,15 +433,15 @@ impl Logger {
                 fetch.here = removed;
                 self.append(&Record::Missed(missed));
             }
-        } else if self.journal.commit() > 0 || fetch.from_base {
+        } else if fetch.from_base || (self.journal.commit() > 0 && !self.journal.is_draft()) {
             // A file that goes on behind a hole would not be a prefix of anything.
             self.counts.too_late += 1;
             return self.fetches.clear();
         } else {
             fetch.from_base = true;
             self.counts.missed_entries = removed.length;
-            if self.journal.length() > 0 {
-                self.append(&Record::Truncate(0));
+            if self.journal.length() > self.journal.commit() {
+                self.append(&Record::Truncate(self.journal.commit()));
             }
         }
         self.ask(now);

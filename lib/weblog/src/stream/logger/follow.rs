@@ -148,6 +148,10 @@ impl Logger {
     pub(super) fn enter_commit(&mut self, index: u64, position: u64) {
         if self.takes_part() || self.follow.what == Following::Level {
             self.note(&Record::Commit(position));
+            let heard = self.round.as_ref().map(|round| round.heard);
+            if self.journal.is_draft() && heard.is_some_and(|heard| index >= heard) {
+                self.append(&Record::Complete);
+            }
             self.tell_commit();
         } else if self.follow.what == Following::Keeping {
             self.keep(Record::Commit(index));

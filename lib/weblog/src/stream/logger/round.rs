@@ -31,6 +31,8 @@ pub(super) struct Round {
     pub(super) opened: bool,
     /// How many batches were delivered since `Go`; with a majority the term counts as one.
     pub(super) index: u64,
+    /// The index with which all who count are heard.
+    pub(super) heard: u64,
     /// Those that are not committed. Bound: what all publishers may have unacknowledged.
     pub(super) delivered: VecDeque<Delivered>,
     /// Up to which index the own durability was announced.
@@ -214,6 +216,7 @@ impl Logger {
             said_go: false,
             opened: false,
             index: 0,
+            heard: u64::MAX,
             delivered: VecDeque::new(),
             announced: 0,
             clocks,
@@ -329,6 +332,9 @@ impl Logger {
             if self.config.quorum == Quorum::Majority {
                 self.deliver(None);
             }
+        }
+        if let Some(round) = &mut self.round {
+            round.heard = round.index;
         }
     }
 

@@ -437,7 +437,8 @@ fn a_journal_whose_committed_entries_are_not_those_of_the_others_takes_no_part()
     settle(&mut logger, Duration::ZERO);
     let durable = Control::Durable {
         round,
-        index: 1,
+        // The term, and that both are heard.
+        index: 3,
         prefix: logger.journal.whole(),
     };
     logger.handle_control(Duration::ZERO, OTHER, &durable.encode());

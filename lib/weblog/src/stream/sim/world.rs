@@ -116,6 +116,9 @@ pub(super) struct World {
     learn_bytes: u64,
     /// Loggers that an administrator has given up: nothing was kept for them.
     forgotten: BTreeSet<usize>,
+    /// With a majority: those of them that began anew with an empty disk since, and so come to all
+    /// that the others have.
+    reborn: BTreeSet<usize>,
     /// With a majority: whose disk is lost, and who has given it up. It does not start before that
     /// is on record.
     burial: Option<(usize, Option<usize>)>,
@@ -159,6 +162,7 @@ impl World {
             healed: false,
             learn_bytes: [2_000, 1 << 30][random.index(2)],
             forgotten: BTreeSet::new(),
+            reborn: BTreeSet::new(),
             burial: None,
             sequence: Vec::new(),
             outcome: Outcome::default(),

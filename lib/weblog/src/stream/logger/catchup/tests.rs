@@ -172,7 +172,7 @@ fn a_head_of_which_a_part_has_come_is_fetched_again() {
         peer.append(&record);
     }
     let removed = peer.whole();
-    let told = |record: &&Record| !matches!(record, Record::Promise(_));
+    let told = |record: &&Record| !matches!(record, Record::Promise(_) | Record::Complete);
     let mut answer: Vec<Record> = peer.segment_head().iter().filter(told).cloned().collect();
     assert!(matches!(
         answer[..],
@@ -216,6 +216,36 @@ fn a_head_of_which_a_part_has_come_is_fetched_again() {
     assert_eq!(logger.journal.whole(), peer.whole());
     let missing = logger.journal.missing(StreamId([1; 16]), 0, 20);
     assert_eq!(missing, [(15, 20)]);
+
+    // Nobody was told to keep anything for it: it begins anew with the next head, and what stands in
+    // no file yet may be missing there.
+    assert_eq!(logger.committed(), 0);
+    peer.append(&line(15));
+    peer.append(&Record::Commit(4));
+    let removed = peer.whole();
+    let answer: Vec<Record> = peer.segment_head().iter().filter(told).cloned().collect();
+    let asked = open(&mut logger, peer.whole());
+    assert!(matches!(asked[..], [Control::Fetch { position: 3, .. }]));
+    let prefix = removed;
+    hear(&mut logger, Control::Gone { id: 7, prefix });
+    hear(&mut logger, chunk(8, &answer[..1]));
+    assert_eq!(logger.position(), 2, "a part of a head is none");
+    open(&mut logger, peer.whole());
+    hear(&mut logger, Control::Gone { id: 9, prefix });
+    hear(&mut logger, chunk(10, &answer));
+    assert_eq!(logger.journal.whole(), peer.whole());
+    let missing = logger.journal.missing(StreamId([1; 16]), 0, 30);
+    assert_eq!(missing, [(20, 30)]);
+    assert_eq!(logger.counts().too_late, 0);
+
+    // One that is complete would have a hole.
+    logger.append(&Record::Complete);
+    assert_eq!(logger.journal.commit(), 4);
+    let length = 9;
+    open(&mut logger, Prefix { length, hash: 9 });
+    let prefix = Prefix { length: 8, hash: 8 };
+    hear(&mut logger, Control::Gone { id: 11, prefix });
+    assert_eq!(logger.counts().too_late, 1);
 }
 
 #[test]

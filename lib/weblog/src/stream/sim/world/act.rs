@@ -55,6 +55,9 @@ impl World {
             let Some(logger) = &mut host.machine else {
                 return;
             };
+            if logger.is_unfit() && self.reborn.contains(&index) {
+                return self.fail(format!("l{index} is to begin anew once more"));
+            }
             let Some(action) = logger.poll_action() else {
                 return;
             };

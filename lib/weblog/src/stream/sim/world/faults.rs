@@ -67,6 +67,7 @@ impl World {
         })?;
         self.count("forget");
         self.forgotten.insert(lost);
+        self.reborn.remove(&lost);
         self.act(self.publishers.len() + speaker);
         Some((speaker, already))
     }
@@ -96,6 +97,10 @@ impl World {
         if logger.is_some_and(|logger| logger.is_settled_without(&format!("l{lost}"))) {
             self.count("disk lost");
             self.lose_disk(lost);
+            self.reborn.insert(lost);
+            // It is interrupted while it begins, more than once.
+            self.cuts_left = self.random.below(8);
+            self.faults_left += self.cuts_left;
             self.burial = None;
         }
     }

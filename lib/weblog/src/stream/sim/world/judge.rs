@@ -36,7 +36,8 @@ impl World {
     pub(super) fn write_output(&mut self, index: usize, position: u64) {
         let host = &mut self.loggers[index];
         let first = host.machine.as_ref().map_or(0, Logger::first_position) as usize;
-        if host.output.len() < first && self.forgotten.contains(&index) {
+        let begins = host.output.is_empty() || self.scenario.quorum == Quorum::None;
+        if host.output.len() < first && begins && self.forgotten.contains(&index) {
             self.outcome.saw("entries missed");
             host.output.resize(first, Bytes::new());
         }
@@ -116,7 +117,8 @@ impl World {
         let position = logger.kept_until().min(host.output.len() as u64);
         host.begin = logger.remove_before(position);
         let first = logger.first_position() as usize;
-        if first > host.kept.len() {
+        // Of a draft nothing is in the file.
+        if first > host.kept.len() && first <= host.output.len() {
             host.kept = host.output[..first].to_vec();
             self.outcome.saw("removal");
         }
@@ -192,7 +194,10 @@ impl World {
             let logger = host.machine.as_ref().filter(|logger| logger.is_open());
             let gaps = logger.is_some_and(|logger| logger.gap_bytes() >= self.given_up_bytes());
             let lines = host.output.iter().map(Bytes::len).sum::<usize>();
-            self.forgotten.contains(&index) || gaps && lines >= total
+            match self.reborn.contains(&index) {
+                true => logger.is_some() && host.output.len() >= self.sequence.len(),
+                false => self.forgotten.contains(&index) || gaps && lines >= total,
+            }
         });
         let quiet = (0..self.presences.len()).all(|process| !self.bus.has_mail(process));
         drained && complete && quiet
@@ -238,6 +243,9 @@ impl World {
                     "l{index}: {lost} lost, {doubled} twice, {strange} strange"
                 ));
             }
+        }
+        for _ in 0..self.reborn.len() {
+            self.outcome.saw("begun anew");
         }
         let kept = self.loggers.iter().enumerate();
         let kept = kept.filter(|(index, _)| !self.forgotten.contains(index));

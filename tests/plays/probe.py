@@ -114,8 +114,9 @@ def ask_all(count):
     lost = [a for a, name in before.items() if name == "1"]
     print("ready", flush=True)
     begin = None
+    last = time.monotonic()
     after = {a: name for a, name in before.items() if name != "1"}
-    end = time.monotonic() + 30
+    end = last + 30
     while len(after) < count and time.monotonic() < end:
         seen = {}
         round_of([a for a in lost if a not in after], seen, 0.02)

@@ -142,6 +142,9 @@ pub struct Logger {
     /// The file is on disk up to here, and has to be up to there.
     synced_bytes: u64,
     needed_bytes: u64,
+    /// Where it stands in the file that the journal is no draft any more, if this logger has noted
+    /// it; before it is on disk so far, nothing is written into files.
+    complete_bytes: u64,
     /// What this journal has of the others on its disk, as of this round's last sync.
     synced_marks: Marks,
     /// Count of the entries that are on disk, and of those that are to be in the output files.
@@ -200,6 +203,7 @@ impl Logger {
             sync_at: None,
             synced_bytes: 0,
             needed_bytes: 0,
+            complete_bytes: 0,
             synced_marks: Marks::new(),
             synced_length: 0,
             told_commit: 0,
@@ -231,7 +235,8 @@ impl Logger {
 
     /// The position up to which entries belong into the output files.
     pub fn committed(&self) -> u64 {
-        match self.journal.is_draft() {
+        let draft = self.journal.is_draft() || self.synced_bytes < self.complete_bytes;
+        match draft {
             true => 0,
             false => self.journal.commit().min(self.synced_length),
         }

@@ -151,6 +151,7 @@ impl Logger {
             let heard = self.round.as_ref().map(|round| round.heard);
             if self.journal.is_draft() && heard.is_some_and(|heard| index >= heard) {
                 self.append(&Record::Complete);
+                self.complete_bytes = self.needed_bytes;
             }
             self.tell_commit();
         } else if self.follow.what == Following::Keeping {

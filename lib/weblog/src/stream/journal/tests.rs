@@ -33,6 +33,7 @@ fn every_kind() -> Vec<Record> {
         Record::Commit(2),
         Record::Truncate(3),
         Record::HeadEnd,
+        Record::Complete,
         Record::Mark {
             peer: "b".to_owned(),
             prefix: Prefix { length: 9, hash: 8 },
@@ -190,6 +191,12 @@ fn a_segment_of_whose_head_a_crash_has_left_a_part_is_no_place_to_begin() {
     }
 }
 
+fn append(journal: &mut Journal, file: &mut Vec<u8>, records: &[Record]) {
+    for record in records {
+        file.extend(journal.append(record));
+    }
+}
+
 #[test]
 fn an_empty_journal_begins_with_a_head_that_is_whole_or_not_at_all() {
     let mut peer = Journal::new(true);
@@ -208,11 +215,6 @@ fn an_empty_journal_begins_with_a_head_that_is_whole_or_not_at_all() {
     for count in 0..head.len() {
         let mut file = Vec::new();
         let mut journal = Journal::new(true);
-        let append = |journal: &mut Journal, file: &mut Vec<u8>, records: &[Record]| {
-            for record in records {
-                file.extend(journal.append(record));
-            }
-        };
         append(&mut journal, &mut file, &head[..count]);
         let mut replayed = Journal::new(true);
         assert_eq!(
@@ -244,6 +246,55 @@ fn an_empty_journal_begins_with_a_head_that_is_whole_or_not_at_all() {
     journal.append(&Record::HeadEnd);
     assert_eq!((journal.length(), journal.is_forgotten("c")), (1, false));
     assert_eq!(journal.missing(STREAM, 0, 99), [(4, 99)]);
+}
+
+/// A peer's head that stands for `count` lines.
+fn head_of(count: u64) -> Vec<Record> {
+    let mut peer = Journal::new(true);
+    for number in 0..count {
+        peer.append(&batch(4 * number, b"one\n"));
+    }
+    peer.append(&Record::Commit(count));
+    let head = peer.segment_head();
+    let told = |record: &Record| !matches!(record, Record::Promise(_) | Record::Complete);
+    head.into_iter().filter(told).collect()
+}
+
+#[test]
+fn a_draft_begins_anew_with_each_head_that_stands_for_more_until_it_is_complete() {
+    let mut journal = Journal::new(true);
+    let mut file = Vec::new();
+    append(&mut journal, &mut file, &[Record::Promise(7)]);
+    append(&mut journal, &mut file, &head_of(5));
+    // Provisional entries go with what was before them.
+    append(&mut journal, &mut file, &[batch(20, b"two\n")]);
+    let torn = head_of(9);
+    append(&mut journal, &mut file, &torn[..torn.len() - 1]);
+    assert_eq!((journal.length(), journal.commit()), (6, 5));
+    append(&mut journal, &mut file, &torn);
+    append(&mut journal, &mut file, &head_of(9));
+    append(&mut journal, &mut file, &head_of(3));
+    assert_eq!((journal.length(), journal.commit()), (9, 9));
+    assert_eq!(journal.missing(STREAM, 0, 50), [(36, 50)]);
+    assert_eq!((journal.first_position(), journal.promise()), (9, 7));
+    assert!(journal.is_draft());
+
+    append(&mut journal, &mut file, &[Record::Complete]);
+    append(&mut journal, &mut file, &head_of(12));
+    append(&mut journal, &mut file, &[batch(36, b"two\n")]);
+    assert_eq!((journal.length(), journal.first_position()), (10, 9));
+    let mut again = Journal::new(true);
+    again.replay(&file.into());
+    assert_eq!(summary(&again), summary(&journal));
+    assert!(!again.is_draft());
+
+    // The segments behind it say so, too: what was before may be removed.
+    let mut file = Vec::new();
+    let head = journal.segment_head();
+    let mut later = Journal::new(true);
+    append(&mut later, &mut file, &head);
+    assert!(!later.is_draft());
+    assert!(!Journal::new(false).is_draft());
 }
 
 /// The entries of a journal from a position on, read from its file as it is.

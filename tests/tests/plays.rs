@@ -126,6 +126,11 @@ fn takeover() {
 }
 
 #[test]
+fn takeover_many() {
+    tests::play("takeover-many.sh");
+}
+
+#[test]
 fn takeover_faults() {
     tests::play("takeover-faults.sh");
 }

@@ -200,7 +200,6 @@ impl Daemon {
             self.obey(now);
         }
         self.act(now);
-        self.read_wire(now);
         self.ask_wire(now);
         if self.takeover.poll_timeout().is_some_and(|at| at <= now) {
             self.takeover.handle_timeout(now);

@@ -40,3 +40,26 @@ pub fn send_frame(
     }
     Ok(())
 }
+
+/// How many frames a packet socket has dropped since the last call because nobody read it.
+///
+/// Errors: what getsockopt(2) says of PACKET_STATISTICS.
+pub fn dropped_frames(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // struct tpacket_stats: packets, drops.
+    let mut counts = [0_u32; 2];
+    let mut length = size_of_val(&counts) as libc::socklen_t;
+    // SAFETY: the kernel writes no more than `length` bytes, the size of `counts`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            counts.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(counts[1])
+}

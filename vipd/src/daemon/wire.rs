@@ -11,11 +11,19 @@ use vipd::frames::{self, Mac};
 use vipd::kernel::{Kind, Wire};
 use vipd::neighbours::{self, Neighbours};
 
-use super::{Daemon, REPORT_INTERVAL, ROUND_MAX};
+use super::{Daemon, REPORT_INTERVAL};
 
 /// An address is asked for three times in 30 ms.
 const QUESTIONS: u32 = 3;
 const QUESTION_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Bound: addresses that are being asked for at a time, unless one set has more. As many answers fit
+/// into a receive buffer of 208 KiB, the least that a kernel gives as a rule.
+const ASKED_MAX: usize = 128;
+
+/// Bound: frames that are heard in a round: more than a receive buffer holds, so behind them whatever
+/// had come before the round has been heard.
+const HEARD_MAX: usize = 8192;
 
 /// Those that are told by unicast are told this often, a few at a time.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
@@ -35,6 +43,8 @@ pub(super) struct Wires {
     arp: Wire,
     advertisements: Wire,
     probes: BTreeMap<usize, Probe>,
+    /// Since when sets wait that were not looked at yet.
+    waiting_at: Option<Instant>,
     /// Who was last heard to have an address of ours: the old holder, to be asked directly.
     macs: BTreeMap<IpAddr, Mac>,
     /// Who else has claimed what is held here, and when last.
@@ -53,8 +63,15 @@ pub(super) struct Wires {
 /// A set that the wire is being asked for.
 #[derive(Debug)]
 struct Probe {
+    /// How often; 0 while others come first.
     asked: u32,
     next_at: Instant,
+}
+
+impl Probe {
+    fn is_under_way(&self) -> bool {
+        self.asked > 0
+    }
 }
 
 impl Wires {
@@ -63,6 +80,7 @@ impl Wires {
             arp: Wire::open(Kind::Arp)?,
             advertisements: Wire::open(Kind::Advertisement)?,
             probes: BTreeMap::new(),
+            waiting_at: None,
             macs: BTreeMap::new(),
             foreign: BTreeMap::new(),
             answering: BTreeMap::new(),
@@ -80,8 +98,9 @@ impl Wires {
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let probe = self.probes.values().map(|probe| probe.next_at).min();
-        [probe, self.notify_at, Some(self.share_at)]
+        let under_way = self.probes.values().filter(|probe| probe.is_under_way());
+        let probe = under_way.map(|probe| probe.next_at).min();
+        [probe, self.waiting_at, self.notify_at, Some(self.share_at)]
             .into_iter()
             .flatten()
             .min()
@@ -115,6 +134,11 @@ impl Wires {
         }
     }
 
+    /// Whether answers may have been lost since the last call.
+    fn has_lost_frames(&self) -> bool {
+        self.arp.dropped() + self.advertisements.dropped() > 0
+    }
+
     fn receive(&mut self) -> Option<(IpAddr, Mac)> {
         loop {
             let frame = match self.arp.receive() {
@@ -129,50 +153,88 @@ impl Wires {
 }
 
 impl Daemon {
-    /// Begins to ask the wire for a set.
+    /// Begins to ask the wire for a set, as soon as others have been asked for.
     pub(super) fn probe(&mut self, set: usize, now: Instant) {
         let probe = Probe {
             asked: 0,
             next_at: now,
         };
         self.wires.probes.insert(set, probe);
-        self.ask_wire(now);
+        self.wires.waiting_at = Some(now);
     }
 
-    /// Asks again where it is time; whoever has not answered by the last time does not.
+    /// Hears who answers, and asks again where it is time; whoever has not answered by the last time
+    /// does not. Silence says something only when all that had come is heard, and nothing was lost.
     pub(super) fn ask_wire(&mut self, now: Instant) {
-        let due = self
-            .wires
-            .probes
-            .iter()
-            .filter(|(_, probe)| probe.next_at <= now);
-        for set in due.map(|(&set, _)| set).collect::<Vec<_>>() {
-            let asked = self.wires.probes.get(&set).map_or(0, |probe| probe.asked);
+        self.read_wire(now);
+        if self.wires.probes.is_empty() {
+            return;
+        }
+        if self.wires.has_lost_frames() {
+            log::info("answers-lost", &[("asked", &self.wires.probes.len())]);
+            // Nor is it known who has announced what.
+            self.wires.macs.clear();
+            for probe in self.wires.probes.values_mut() {
+                probe.asked = 0;
+            }
+        }
+        let probes = self.wires.probes.iter();
+        let due = probes.filter(|(_, probe)| probe.is_under_way() && probe.next_at <= now);
+        for (set, asked) in due
+            .map(|(&set, probe)| (set, probe.asked))
+            .collect::<Vec<_>>()
+        {
             if asked == QUESTIONS {
                 self.wires.probes.remove(&set);
                 self.wires.answering.remove(&set);
                 self.takeover.handle_probed(now, set, false);
-                continue;
+            } else {
+                self.ask(set, asked + 1);
             }
-            for at in &self.config.sets[set].addresses {
-                let link = self.links.get(&at.interface);
-                if let Some((link, mac)) = link.and_then(|link| Some((link, link.mac?))) {
-                    let holder = self.wires.macs.get(&at.address).copied();
-                    let question = frames::question(at.address, mac, holder);
-                    self.wires.send(link.index, &question);
-                }
-            }
-            let probe = Probe {
-                asked: asked + 1,
-                next_at: now + QUESTION_INTERVAL,
-            };
-            self.wires.probes.insert(set, probe);
         }
+        self.ask_waiting();
+    }
+
+    /// Asks for sets that wait, as long as the answers have room.
+    fn ask_waiting(&mut self) {
+        self.wires.waiting_at = None;
+        let length = |set: &usize| self.config.sets[*set].addresses.len();
+        let probes = self.wires.probes.iter();
+        let under_way = probes.clone().filter(|(_, probe)| probe.is_under_way());
+        let mut asked: usize = under_way.map(|(set, _)| length(set)).sum();
+        let mut sets = Vec::new();
+        for (set, _) in probes.filter(|(_, probe)| !probe.is_under_way()) {
+            if asked > 0 && asked + length(set) > ASKED_MAX {
+                break;
+            }
+            asked += length(set);
+            sets.push(*set);
+        }
+        for set in sets {
+            self.ask(set, 1);
+        }
+    }
+
+    /// Asks who has the addresses of a set, for the nth time: whoever was heard to have it, and the
+    /// last time everybody, as it may have gone on without having been heard, or never have been there.
+    fn ask(&mut self, set: usize, asked: u32) {
+        for at in &self.config.sets[set].addresses {
+            let link = self.links.get(&at.interface);
+            if let Some((link, mac)) = link.and_then(|link| Some((link, link.mac?))) {
+                let holder = self.wires.macs.get(&at.address).copied();
+                let holder = holder.filter(|_| asked < QUESTIONS);
+                let question = frames::question(at.address, mac, holder);
+                self.wires.send(link.index, &question);
+            }
+        }
+        // The time for an answer begins when the question is out, however long the round takes.
+        let next_at = Instant::now() + QUESTION_INTERVAL;
+        self.wires.probes.insert(set, Probe { asked, next_at });
     }
 
     /// Hears who claims our addresses.
     pub(super) fn read_wire(&mut self, now: Instant) {
-        for _ in 0..ROUND_MAX {
+        for _ in 0..HEARD_MAX {
             let Some((address, mac)) = self.wires.receive() else {
                 return;
             };

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
-use unixproc::packet::send_frame;
+use unixproc::packet::{dropped_frames, send_frame};
 
 const ETH_P_ARP: u16 = 0x0806;
 const ETH_P_IPV6: u16 = 0x86dd;
@@ -32,6 +32,9 @@ const ADVERTISEMENTS: [SockFilter; 6] = [
     SockFilter::new(0x06, 0, 0, 0),
 ];
 
+/// The receive buffer that is asked for, in bytes; the kernel may give less (net.core.rmem_max).
+const RECEIVE_BUFFER_BYTES: usize = 2 << 20;
+
 /// Sends Ethernet frames of any kind and receives one kind, on all interfaces.
 #[derive(Debug)]
 pub struct Wire {
@@ -52,6 +55,7 @@ impl Wire {
         let protocol = Protocol::from(i32::from(protocol.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
         socket.set_nonblocking(true)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         if kind == Kind::Advertisement {
             socket.attach_filter(&ADVERTISEMENTS)?;
         }
@@ -70,6 +74,12 @@ impl Wire {
             .get(12..14)
             .map_or(0, |kind| u16::from_be_bytes([kind[0], kind[1]]));
         send_frame(self.socket.as_fd(), interface, protocol, frame)
+    }
+
+    /// How many frames have been lost since the last call, as they came faster than they were taken.
+    pub fn dropped(&self) -> u32 {
+        // A socket of this kind always tells.
+        dropped_frames(self.socket.as_fd()).unwrap_or_default()
     }
 
     /// Waits for a frame for so long; none if none comes.

@@ -128,6 +128,7 @@ impl Journal {
     /// The file begins at this offset: what stood before has been removed.
     pub(super) fn begin_at(&mut self, at: u64) {
         self.file_bytes = at;
+        self.segments = [(at, 0)].into();
     }
 
     /// Takes a record, of which the body's hash and the length in the file are given.
@@ -312,11 +313,14 @@ impl Journal {
         taken
     }
 
-    /// Lets go of the segments that hold no entry after `position`; gives the offset where the
-    /// file may begin now.
-    pub(super) fn remove_before(&mut self, position: u64) -> u64 {
+    /// Lets go of the segments that hold no entry after `position`, as long as the one that follows
+    /// is on disk, which the file is up to `synced_bytes`; gives the offset where the file may begin
+    /// now.
+    pub(super) fn remove_before(&mut self, position: u64, synced_bytes: u64) -> u64 {
         let position = position.min(self.commit);
-        while self.segments.get(1).is_some_and(|next| next.1 <= position) {
+        // No sync begins inside a head.
+        let may_begin = |next: &(u64, u64)| next.1 <= position && next.0 < synced_bytes;
+        while self.segments.get(1).is_some_and(may_begin) {
             self.segments.pop_front();
         }
         let begin = self.segments.front().map_or(0, |segment| segment.0);

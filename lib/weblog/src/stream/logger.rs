@@ -389,7 +389,7 @@ impl Logger {
     pub fn remove_before(&mut self, position: u64) -> u64 {
         let given = self.serves.values().map(Serve::next);
         let position = given.fold(position, u64::min);
-        self.journal.remove_before(position)
+        self.journal.remove_before(position, self.synced_bytes)
     }
 
     /// Whether batches are accepted now.

@@ -84,7 +84,10 @@ impl Journal {
         self.commit = base.position;
         self.forgotten = beginning.forgotten;
         self.streams = beginning.streams;
-        self.segments = [(at, base.position)].into();
+        // What stood before stays until a segment of its own follows: the file is cut between
+        // segments only, and must not begin with what was given up.
+        let begin = self.segments.front().map_or(at, |first| first.0);
+        self.segments = [(begin, base.position)].into();
         self.points = [Point {
             position: base.position,
             hash: base.hash,

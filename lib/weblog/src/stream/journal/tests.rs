@@ -99,7 +99,7 @@ fn who_was_given_up_is_known_when_the_segment_that_says_so_is_gone() {
     for record in journal.segment_head() {
         file.extend(journal.append(&record));
     }
-    let begin = journal.remove_before(journal.length());
+    let begin = journal.remove_before(journal.length(), u64::MAX);
     assert!(begin > 0, "the first segment is not needed");
     let replay = |file: &[u8]| {
         let mut journal = Journal::new(false);
@@ -184,7 +184,7 @@ fn a_segment_of_whose_head_a_crash_has_left_a_part_is_no_place_to_begin() {
         let whole = count == head.len();
         assert_eq!(replayed.wants_segment(), !whole, "{count} records");
         let length = replayed.length();
-        assert_eq!(replayed.remove_before(length) == begin, whole);
+        assert_eq!(replayed.remove_before(length, u64::MAX) == begin, whole);
         if let Some(record) = head.get(count) {
             file.extend(journal.append(record));
         }
@@ -272,6 +272,19 @@ fn a_draft_begins_anew_with_each_head_that_stands_for_more_until_it_is_complete(
     append(&mut journal, &mut file, &torn[..torn.len() - 1]);
     assert_eq!((journal.length(), journal.commit()), (6, 5));
     append(&mut journal, &mut file, &torn);
+
+    // What was given up stays in the file until a segment of its own follows, and is on disk.
+    assert_eq!(journal.remove_before(9, u64::MAX), 0);
+    let mut later = Journal::new(true);
+    later.replay(&Bytes::copy_from_slice(&file));
+    let begin = later.file_bytes();
+    for record in later.segment_head() {
+        later.append(&record);
+    }
+    assert_eq!(later.remove_before(9, begin), 0);
+    assert_eq!(later.remove_before(9, begin + 1), begin);
+
+    // A head that does not stand for more is none to begin with.
     append(&mut journal, &mut file, &head_of(9));
     append(&mut journal, &mut file, &head_of(3));
     assert_eq!((journal.length(), journal.commit()), (9, 9));
@@ -356,7 +369,7 @@ fn entries_are_found_where_they_are_in_force() {
             _ => {}
         }
         if step % 97 == 0 {
-            let begin = journal.remove_before(random(journal.length() + 1));
+            let begin = journal.remove_before(random(journal.length() + 1), u64::MAX);
             let mut replayed = Journal::new(true);
             replayed.begin_at(begin);
             replayed.replay(&Bytes::copy_from_slice(&file[begin as usize..]));

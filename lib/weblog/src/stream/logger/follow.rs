@@ -148,8 +148,13 @@ impl Logger {
     pub(super) fn enter_commit(&mut self, index: u64, position: u64) {
         if self.takes_part() || self.follow.what == Following::Level {
             self.note(&Record::Commit(position));
-            let heard = self.round.as_ref().map(|round| round.heard);
-            if self.journal.is_draft() && heard.is_some_and(|heard| index >= heard) {
+            let heard = self
+                .round
+                .as_ref()
+                .is_some_and(|round| index >= round.heard);
+            // A learner can have been given up since.
+            let counts = heard && !self.journal.is_forgotten(&self.config.name);
+            if self.journal.is_draft() && counts {
                 self.append(&Record::Complete);
                 self.complete_bytes = self.needed_bytes;
             }

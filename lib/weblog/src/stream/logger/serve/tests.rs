@@ -32,7 +32,7 @@ fn file_behind_head(records: &[Record]) -> (u64, Vec<u8>) {
     for record in journal.segment_head().iter().chain(records) {
         append(&mut journal, record);
     }
-    (journal.remove_before(u64::MAX), file)
+    (journal.remove_before(u64::MAX, u64::MAX), file)
 }
 
 /// What a peer with an empty journal is given of this file, whose journal begins there.

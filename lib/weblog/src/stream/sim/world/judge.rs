@@ -105,15 +105,12 @@ impl World {
         None
     }
 
-    /// What nobody needs any more is removed from a journal, if all of it is on disk.
+    /// What nobody needs any more is removed from a journal.
     pub(super) fn remove_segments(&mut self, index: usize) {
         let host = &mut self.loggers[index];
         let Some(logger) = &mut host.machine else {
             return;
         };
-        if host.disk.synced().len() < host.disk.bytes().len() {
-            return;
-        }
         let position = logger.kept_until().min(host.output.len() as u64);
         host.begin = logger.remove_before(position);
         let first = logger.first_position() as usize;

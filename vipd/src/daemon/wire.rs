@@ -136,7 +136,7 @@ impl Wires {
 
     /// Whether answers may have been lost since the last call.
     fn has_lost_frames(&self) -> bool {
-        self.arp.dropped() + self.advertisements.dropped() > 0
+        self.arp.dropped().max(self.advertisements.dropped()) > 0
     }
 
     fn receive(&mut self) -> Option<(IpAddr, Mac)> {
@@ -167,6 +167,8 @@ impl Daemon {
     /// does not. Silence says something only when all that had come is heard, and nothing was lost.
     pub(super) fn ask_wire(&mut self, now: Instant) {
         self.read_wire(now);
+        // They are looked at below, unless somebody has answered for all of them by now.
+        self.wires.waiting_at = None;
         if self.wires.probes.is_empty() {
             return;
         }
@@ -197,7 +199,6 @@ impl Daemon {
 
     /// Asks for sets that wait, as long as the answers have room.
     fn ask_waiting(&mut self) {
-        self.wires.waiting_at = None;
         let length = |set: &usize| self.config.sets[*set].addresses.len();
         let probes = self.wires.probes.iter();
         let under_way = probes.clone().filter(|(_, probe)| probe.is_under_way());
@@ -233,7 +234,7 @@ impl Daemon {
     }
 
     /// Hears who claims our addresses.
-    pub(super) fn read_wire(&mut self, now: Instant) {
+    fn read_wire(&mut self, now: Instant) {
         for _ in 0..HEARD_MAX {
             let Some((address, mac)) = self.wires.receive() else {
                 return;

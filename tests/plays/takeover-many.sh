@@ -11,7 +11,6 @@ addresses=()
 . "$plays/vip.sh"
 
 count=900
-covered() { [ "$(for i in 1 2; do held $i; done | sort -u | wc -l)" -eq $count ]; }
 none_left() { [ -z "$(held 1)" ]; }
 
 # strange_claims: of all addresses, by somebody on host 3.
@@ -32,14 +31,12 @@ PY
 
 make_key
 three_hosts
-sets=$(for ((n = 0; n < count; n++)); do
-    echo "    eth0:10.77.$((100 + n / 250)).$((n % 250 + 1))/32"
-done)
+sets=$(many_sets $count)
 watch_twice 1 2
 for i in 1 2 3; do start_groupd $i; done
 until_true 20 'three hosts see each other' views_are 'host1 host2 host3' 1 2 3
 for i in 1 2; do start_vipd $i; done
-until_true 60 'all covered' covered
+until_true 60 'all covered' all_covered $count 1 2
 had=$(held 1 | wc -l)
 [ "$had" -ge 400 ] || fail "host 1 has $had addresses only"
 
@@ -51,7 +48,7 @@ kill -STOP "$guardian"
 kill -9 "${vipds[1]}"
 wait "${vipds[1]}" 2>/dev/null
 until_true 30 'the lifetimes are over' none_left
-until_true 60 'all covered again' covered
+until_true 60 'all covered again' all_covered $count 1 2
 kill -9 "$guardian"
 never_twice
 echo "ok: $had addresses of a host with nobody left to remove them: none was claimed while its kernel answered"

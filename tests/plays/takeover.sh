@@ -87,7 +87,7 @@ victim=$(holder 10.77.0.101 1 2 3)
 probe 10.77.0.101
 # One after the other, as soon as the last one is over: the pauses between vipd's attempts do not grow
 # beyond Grace.
-for restart in 1 2 3 4 5 6 7 8 9; do
+for _ in 1 2 3 4 5 6 7 8 9; do
     kill -9 "${groupds[$victim]}"
     wait "${groupds[$victim]}" 2>/dev/null
     start_groupd "$victim"
@@ -97,7 +97,7 @@ done
 probed
 cat "$scratch/probed"
 [ "$(holder 10.77.0.101 1 2 3)" = "$victim" ] || fail 'a restart of groupd within Grace moved an address'
-! grep 'reason=bus-lost' "$scratch"/vipd?.err || fail "and restart $restart of groupd let one go"
+! grep 'reason=bus-lost' "$scratch"/vipd?.err || fail 'a restart of groupd within Grace let an address go'
 echo 'ok: groupd restarted within Grace nine times: nothing moved'
 
 victim=$(holder 10.77.0.101 1 2 3)

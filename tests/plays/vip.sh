@@ -56,6 +56,19 @@ once() {
         [ "$(wc -l <<<"$all")" -eq ${#addresses[@]} ]
 }
 
+# many_sets COUNT: the lines of so many sets of one address each.
+many_sets() {
+    local n
+    for ((n = 0; n < $1; n++)); do
+        echo "    eth0:10.77.$((100 + n / 250)).$((n % 250 + 1))/32"
+    done
+}
+
+# all_covered COUNT I...: so many addresses are on these hosts.
+all_covered() {
+    [ "$(for i in "${@:2}"; do held "$i"; done | sort -u | wc -l)" -eq "$1" ]
+}
+
 # even I...: and each of them has as many as the others.
 even() {
     local i

@@ -327,12 +327,12 @@ impl Logger {
         }
     }
 
-    /// An empty journal, or a draft, begins with what the peer says of entries that it has removed,
-    /// once all of that is here.
+    /// A draft begins with what the peer says of entries that it has removed, once all of that is
+    /// here.
     fn take_head(&mut self, record: &Record) {
         match record {
             Record::Base(_) | Record::Known { .. } | Record::Forgotten(_) | Record::HeadEnd
-                if self.may_begin() =>
+                if self.journal.is_draft() =>
             {
                 self.append(record);
             }
@@ -348,11 +348,6 @@ impl Logger {
             fetch.from_base = false;
             fetch.here = here;
         }
-    }
-
-    /// Whether the journal may begin with a peer's base.
-    fn may_begin(&self) -> bool {
-        self.journal.length() == 0 || self.journal.is_draft()
     }
 
     fn take_entry(&mut self, record: Record, adopt: bool) {
@@ -433,7 +428,7 @@ impl Logger {
                 fetch.here = removed;
                 self.append(&Record::Missed(missed));
             }
-        } else if fetch.from_base || (self.journal.commit() > 0 && !self.journal.is_draft()) {
+        } else if fetch.from_base || !self.journal.is_draft() {
             // A file that goes on behind a hole would not be a prefix of anything.
             self.counts.too_late += 1;
             return self.fetches.clear();
